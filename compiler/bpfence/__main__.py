@@ -1,0 +1,5 @@
+"""``python -m bpfence``."""
+
+from bpfence.cli import main
+
+main()

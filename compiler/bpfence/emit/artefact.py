@@ -1,0 +1,100 @@
+"""The artefact: what `compile` writes and `apply` loads. In memory here; `write_artefact` and `read_artefact` move it to and from a folder.
+
+manifest.json, ir.txt, identities.json, report.txt, programs/*.c, tables/*.bin. Byte-identical for identical input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TableEntry(_Model):
+    """One table image: an array map with one value of ``size`` bytes. ``used``: elements in use, of ``count``."""
+
+    name: str
+    type: str = "array"
+    element: str
+    count: int
+    used: int
+    size: int
+    sha256: str
+    layout: str
+
+
+class EndpointEntry(_Model):
+    """A local endpoint. ``id`` indexes the endpoints table. ``interface``: from the pod annotation, else empty (found at apply)."""
+
+    id: int
+    name: str
+    identity: int
+    addresses: tuple[str, ...]
+    interface: str = ""
+
+
+class OriginEntry(_Model):
+    path: str
+    line: int
+    column: int
+
+
+class LayerDecision(_Model):
+    """Why one layer decides as it does. ``reason``: rule, default-deny, exempt, not-selected, unmatched."""
+
+    layer: str
+    verdict: str
+    reason: str
+    tier: str = ""
+    policy: str = ""
+    rule: str = ""
+    origin: OriginEntry | None = None
+
+
+class RowEntry(_Model):
+    """One policy row: cells [offset, offset + peers * l4). ``decisions[n]`` belongs to decision number n; 0 is no number."""
+
+    offset: int
+    direction: str
+    endpoints: tuple[str, ...]
+    decisions: tuple[tuple[LayerDecision, ...], ...]
+
+
+class Manifest(_Model):
+    """manifest.json."""
+
+    format_version: str = "1.0"
+    tool_version: str
+    node: str
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    """relative path -> sha256 of the file"""
+    shape: str
+    """hash of the programs: equal shapes exchange tables without loading a program"""
+    content: str
+    """hash of everything but the generation"""
+    features: dict[str, Any]
+    geometry: dict[str, int]
+    peer_classes: int
+    l4_classes: int
+    tables: tuple[TableEntry, ...]
+    endpoints: tuple[EndpointEntry, ...]
+    rows: tuple[RowEntry, ...]
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """``programs``: file name -> C text. ``tables``: table name -> image (exactly ``size`` bytes, little-endian)."""
+
+    manifest: Manifest
+    programs: dict[str, str]
+    tables: dict[str, bytes]
+    ir_text: str
+    identities: dict[str, Any]
+    report: str

@@ -1,0 +1,34 @@
+"""A connection somebody asks about, and names of protocols. Shared by the evaluator, the simulator and the commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROTOCOL_NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPV6": 58}
+PROTOCOL_NAMES = {6: "TCP", 17: "UDP", 132: "SCTP", 1: "ICMP", 58: "ICMPv6"}
+PORT_PROTOCOLS = frozenset((6, 17, 132))
+ICMP_PROTOCOLS = frozenset((1, 58))
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The first packet of a connection between two parties.
+
+    ``source`` and ``destination``: ``namespace/pod`` of a pod of the inventory, ``node/NAME`` for a node's own processes, or an IP address
+    in text (an address of a known pod or node means that pod or node). Ports only with TCP, UDP, SCTP; type and code only with ICMP.
+    ``source_address`` and ``destination_address`` choose among a party's addresses; empty = the first of the family that both have.
+    """
+
+    source: str
+    destination: str
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    family: int | None = None
+
+
+def protocol_name(number: int) -> str:
+    """``TCP`` ... or the number as text."""
+    return PROTOCOL_NAMES.get(number, str(number))

@@ -1,0 +1,200 @@
+"""Every structure that both Python and the kernel programs read: declared once, C text and numpy types made from it.
+
+Nothing in; struct declarations out. INVARIANT: fields are naturally aligned and structures have no hidden padding (checked at
+declaration), so numpy's packed view and the C compiler's agree. Byte order is the host's, except where a field says network order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_C_TYPES = {"u8": ("__u8", "u1"), "u16": ("__u16", "u2"), "u32": ("__u32", "u4"), "u64": ("__u64", "u8"),
+            "be16": ("__be16", "u2"), "be32": ("__be32", "u4")}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """``type``: a scalar of `_C_TYPES` or a `Struct`; ``count`` > 0 makes it an array."""
+
+    name: str
+    type: str | Struct
+    count: int = 0
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """A C structure without padding."""
+
+    name: str
+    fields: tuple[Field, ...]
+    comment: str = ""
+
+    @property
+    def dtype(self) -> np.dtype[np.void]:
+        """The numpy type of one element; be16/be32 fields hold bytes in network order as native integers."""
+        parts: list[tuple[str, object] | tuple[str, object, tuple[int]]] = []
+        for field in self.fields:
+            kind = field.type.dtype if isinstance(field.type, Struct) else np.dtype(_C_TYPES[field.type][1])
+            parts.append((field.name, kind, (field.count,)) if field.count else (field.name, kind))
+        return np.dtype(parts, align=False)
+
+    @property
+    def size(self) -> int:
+        return self.dtype.itemsize
+
+    def c_text(self) -> str:
+        """The C declaration, kernel style."""
+        lines = [f"/* {self.comment} */"] if self.comment else []
+        lines.append(f"struct {self.name} {{")
+        for field in self.fields:
+            kind = f"struct {field.type.name}" if isinstance(field.type, Struct) else _C_TYPES[field.type][0]
+            array = f"[{field.count}]" if field.count else ""
+            comment = f" /* {field.comment} */" if field.comment else ""
+            lines.append(f"\t{kind} {field.name}{array};{comment}")
+        lines.append("};")
+        return "\n".join(lines) + "\n"
+
+
+def alignment(struct: Struct) -> int:
+    """The C alignment of a structure in bytes."""
+    return max(
+        alignment(f.type) if isinstance(f.type, Struct) else np.dtype(_C_TYPES[f.type][1]).itemsize
+        for f in struct.fields
+    )
+
+
+def check_layout(struct: Struct) -> Struct:
+    """Return the structure; ValueError when C would pad it."""
+    offset = 0
+    for field in struct.fields:
+        nested = field.type if isinstance(field.type, Struct) else None
+        size = nested.size if nested else np.dtype(_C_TYPES[str(field.type)][1]).itemsize
+        align = alignment(nested) if nested else size
+        if offset % align:
+            raise ValueError(f"struct {struct.name}: C pads before {field.name}")
+        offset += size * max(field.count, 1)
+    if offset % alignment(struct):
+        raise ValueError(f"struct {struct.name}: C pads its end")
+    return struct
+
+
+# Cells: one verdict in 16 bits.
+CELL_ALLOW = 0x8000
+CELL_LOG = 0x4000
+CELL_SHADOW = 0x2000
+CELL_DECISION_MASK = 0x1FFF
+"""Decision number inside the row; 0 = kept out of the cell, look the rule up in the artefact."""
+
+UNRESTRICTED = 0xFFFFFFFF
+"""A row that is not there: nothing restricts the endpoint in that direction."""
+
+INTERFACE = check_layout(Struct("interface_entry", (
+    Field("ifindex", "u32", comment="0 = free"),
+    Field("endpoint", "u32", comment="index into the endpoints table"),
+), "One slot of the open-addressed interface table: hash ifindex * 0x9E3779B1 >> 16, linear probing."))  # fmt: skip
+INTERFACE_PROBES = 8
+"""INVARIANT: the table builder places every interface within this many slots of its hash."""
+INTERFACE_HASH = 0x9E3779B1
+
+OWN4 = check_layout(Struct("own4", (
+    Field("address", "be32", comment="one IPv4 address of the endpoint, network order"),
+    Field("egress_row", "u32", comment="first cell of the row, 0xffffffff = unrestricted"),
+    Field("ingress_row", "u32"),
+    Field("reserved", "u32"),
+)))  # fmt: skip
+
+OWN6 = check_layout(Struct("own6", (
+    Field("address", "be32", 4, "one IPv6 address of the endpoint, network order"),
+    Field("egress_row", "u32"),
+    Field("ingress_row", "u32"),
+    Field("reserved", "u32", 2),
+)))  # fmt: skip
+
+
+def endpoint_struct(own4: int, own6: int) -> Struct:
+    """One local endpoint with room for ``own4`` IPv4 and ``own6`` IPv6 addresses (both >= 1)."""
+    return check_layout(Struct("endpoint", (
+        Field("id", "u32", comment="number of the endpoint in the manifest"),
+        Field("flags", "u32"),
+        Field("own4_count", "u32"),
+        Field("own6_count", "u32"),
+        Field("own4", OWN4, own4),
+        Field("own6", OWN6, own6),
+    )))  # fmt: skip
+
+
+ADDRESS6_ENTRY = check_layout(Struct("address6_entry", (
+    Field("prefix", "be32", 4, "network order, host bits zero"),
+    Field("length", "u16", comment="prefix length + 1; 0 = free"),
+    Field("peer", "u16", comment="peer class"),
+), "IPv6 prefixes: buckets of 4 entries, hash of (masked address, length), the longest listed length first."))  # fmt: skip
+ADDRESS6_BUCKET = 4
+
+HEADER = check_layout(Struct("slot_header", (
+    Field("generation", "u64", comment="generation this slot holds; written by the loader, zero in the artefact"),
+    Field("l4_stride", "u32", comment="cells per peer class"),
+    Field("peer6_default", "u32", comment="peer class of an IPv6 address in no listed prefix"),
+    Field("address6_seed", "u32"),
+    Field("address6_lengths", "u32", comment="how many prefix lengths are listed"),
+    Field("source_stride", "u32", comment="source port classes per destination port class"),
+    Field("reserved", "u32"),
+    Field("lengths", "u8", 136, "prefix lengths to probe, longest first"),
+), "Facts about one slot's tables."))  # fmt: skip
+
+
+def address6_hash(words: tuple[int, int, int, int], length: int, seed: int) -> int:
+    """The 32-bit hash of a masked IPv6 address. ``words``: its 16 bytes read as four little-endian words; the C code does the same.
+
+    The bucket is the hash modulo the (power of two) number of buckets.
+    """
+    value = seed & 0xFFFFFFFF
+    for word in words:
+        value = ((value ^ word) * 0x9E3779B1) & 0xFFFFFFFF
+        value ^= value >> 15
+    value = ((value ^ length) * 0x85EBCA6B) & 0xFFFFFFFF
+    return value ^ (value >> 13)
+
+
+# The shared (generation-independent) structures: connections and counters.
+CONNECTION_KEY = check_layout(Struct("connection_key", (
+    Field("low", "be32", 4, "the bytewise smaller address; IPv4 in the first word, the rest zero"),
+    Field("high", "be32", 4, "the other address"),
+    Field("low_port", "be16", comment="port at the low address; ICMP echo: the identifier, on both sides"),
+    Field("high_port", "be16"),
+    Field("ifindex", "u32", comment="the policy point: the endpoint's interface"),
+    Field("family", "u8", comment="4 or 6"),
+    Field("protocol", "u8"),
+    Field("reserved", "u16"),
+), "Canonical tuple and policy point: one lookup finds a flow from either side."))  # fmt: skip
+
+CONNECTION = check_layout(Struct("connection", (
+    Field("last_seen", "u64", comment="jiffies"),
+    Field("packets", "u64"),
+    Field("bytes", "u64"),
+    Field("generation", "u64", comment="that decided the flow"),
+    Field("decision", "u16", comment="the cell that admitted it"),
+    Field("flags", "u8", comment="CONNECTION_* bits"),
+    Field("state", "u8", comment="TCP flags seen from either side"),
+    Field("reserved", "u32"),
+), "One tracked connection, as its endpoint sees it."))  # fmt: skip
+CONNECTION_FROM_HIGH = 1
+"""The initiator is the party with the higher address (or port, when addresses are equal)."""
+CONNECTION_INGRESS = 2
+"""The initiator's packets travel towards the endpoint."""
+CONNECTION_REPLIED = 4
+
+REASONS = (
+    "allowed",
+    "denied",
+    "source-check",
+    "malformed",
+    "fragment",
+    "tail-call",
+    "unknown-endpoint",
+    "untracked",
+    "ct-failure",
+)
+"""Index of the per-CPU ``counters`` map: packets by outcome; all but the first and ``untracked`` are drops."""
