@@ -32,3 +32,16 @@ class Flow:
 def protocol_name(number: int) -> str:
     """``TCP`` ... or the number as text."""
     return PROTOCOL_NAMES.get(number, str(number))
+
+
+NEIGHBOUR_DISCOVERY = frozenset(range(133, 137))
+MULTICAST_LISTENER = frozenset((130, 131, 132, 143))
+
+
+def always_passes(protocol: int, icmp_type: int | None, icmp_code: int | None) -> bool:
+    """What no policy decides: neighbour discovery and multicast listener messages (taken with their required hop limit), and the
+    messages path MTU discovery needs (ICMP fragmentation needed, ICMPv6 packet too big).
+    """
+    if protocol == 58:
+        return icmp_type in NEIGHBOUR_DISCOVERY or icmp_type in MULTICAST_LISTENER or icmp_type == 2
+    return protocol == 1 and icmp_type == 3 and icmp_code == 4

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Questions about a program: explanations, connectivity, lint, agreement."""

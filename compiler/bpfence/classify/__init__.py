@@ -1,1 +1,1 @@
-"""TODO."""
+"""The optimiser's heart: address atoms, peer classes, L4 classes, decision tables."""

@@ -158,33 +158,48 @@ def address6_hash(words: tuple[int, int, int, int], length: int, seed: int) -> i
     return value ^ (value >> 13)
 
 
-# The shared (generation-independent) structures: connections and counters.
+# The shared (generation-independent) structures: connections, fragments and counters.
 CONNECTION_KEY = check_layout(Struct("connection_key", (
-    Field("low", "be32", 4, "the bytewise smaller address; IPv4 in the first word, the rest zero"),
-    Field("high", "be32", 4, "the other address"),
-    Field("low_port", "be16", comment="port at the low address; ICMP echo: the identifier, on both sides"),
-    Field("high_port", "be16"),
+    Field("local", "be32", 4, "the endpoint's address; IPv4 in the first word, the rest zero"),
+    Field("remote", "be32", 4, "the other party's address"),
+    Field("local_port", "be16", comment="ICMP echo: the identifier, on both sides; 0 without ports"),
+    Field("remote_port", "be16"),
     Field("ifindex", "u32", comment="the policy point: the endpoint's interface"),
     Field("family", "u8", comment="4 or 6"),
     Field("protocol", "u8"),
-    Field("reserved", "u16"),
-), "Canonical tuple and policy point: one lookup finds a flow from either side."))  # fmt: skip
+    Field("role", "u16", comment="ICMP echo: 1 = the remote party asks; else 0"),
+), "The flow as its endpoint sees it, the same for both directions: one lookup finds it from either side."))  # fmt: skip
 
 CONNECTION = check_layout(Struct("connection", (
     Field("last_seen", "u64", comment="jiffies"),
-    Field("packets", "u64"),
+    Field("packets", "u64", comment="both directions; approximate when two CPUs count at once"),
     Field("bytes", "u64"),
     Field("generation", "u64", comment="that decided the flow"),
-    Field("decision", "u16", comment="the cell that admitted it"),
+    Field("decision", "u16", comment="the cell that admitted it; 0 = the direction is unrestricted"),
     Field("flags", "u8", comment="CONNECTION_* bits"),
-    Field("state", "u8", comment="TCP flags seen from either side"),
+    Field("state", "u8", comment="TCP_* bits"),
     Field("reserved", "u32"),
 ), "One tracked connection, as its endpoint sees it."))  # fmt: skip
-CONNECTION_FROM_HIGH = 1
-"""The initiator is the party with the higher address (or port, when addresses are equal)."""
-CONNECTION_INGRESS = 2
-"""The initiator's packets travel towards the endpoint."""
-CONNECTION_REPLIED = 4
+CONNECTION_INGRESS = 1
+"""The initiator is the remote party: its packets travel towards the endpoint."""
+CONNECTION_REPLIED = 2
+CONNECTION_DENIED = 4
+"""A TCP connection that its generation cut. The entry stays so that what is left of the connection is not taken for one older than the table."""
+TCP_ESTABLISHED = 1
+TCP_FIN_INITIATOR = 2
+TCP_FIN_RESPONDER = 4
+TCP_RESET = 8
+
+FRAGMENT_KEY = check_layout(Struct("fragment_key", (
+    Field("source", "be32", 4, "IPv4 in the first word, the rest zero"),
+    Field("destination", "be32", 4),
+    Field("id", "be32", comment="identification; IPv4 in the low bytes"),
+    Field("ifindex", "u32"),
+    Field("direction", "u8", comment="0 egress, 1 ingress"),
+    Field("protocol", "u8", comment="0 with IPv6, where later fragments may name another header"),
+    Field("family", "u8"),
+    Field("reserved", "u8"),
+), "A datagram whose first fragment was allowed; the value is the jiffies of that moment."))  # fmt: skip
 
 REASONS = (
     "allowed",
@@ -196,5 +211,9 @@ REASONS = (
     "unknown-endpoint",
     "untracked",
     "ct-failure",
+    "table-error",
+    "not-ip",
 )
-"""Index of the per-CPU ``counters`` map: packets by outcome; all but the first and ``untracked`` are drops."""
+"""Index of the per-CPU ``counters`` map: packets by outcome. ``PASSING`` are not drops."""
+PASSING = frozenset({"allowed", "unknown-endpoint", "untracked", "not-ip"})
+"""``unknown-endpoint``: the slot has no endpoint for the interface; ``not-ip``: ARP and other ethertypes."""

@@ -2,3 +2,9 @@
 
 INVARIANT: imports nothing of ir, identity (but inventory), passes, classify, plan, emit, simulate or analyse.
 """
+
+from bpfence.semantics.decide import decide, decide_side
+from bpfence.semantics.verdict import LayerVerdict, SideVerdict, Verdict
+from bpfence.semantics.world import ReferenceWorld
+
+__all__ = ["ReferenceWorld", "decide", "decide_side", "LayerVerdict", "SideVerdict", "Verdict"]

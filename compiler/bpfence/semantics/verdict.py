@@ -9,9 +9,11 @@ from bpfence.source.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class LayerVerdict:
-    """One layer, one direction. ``span`` is the deciding rule's (the policy's, when isolation decided); None when nothing selects.
+    """One layer, one direction. ``span`` is the deciding rule's (the policy's, when isolation decided); None
+    when nothing selects.
 
-    ``reason``: ``rule``, ``default-deny``, ``exempt``, ``not-selected`` or ``unmatched`` (selected, but no default deny).
+    ``reason``: ``rule``, ``default-deny``, ``exempt``, ``not-selected`` or ``unmatched`` (selected, but no
+    default deny).
     """
 
     layer: str

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Answers packets from the emitted images, exactly as the emitted program would."""

@@ -1,1 +1,9 @@
-"""TODO."""
+"""Cilium's policy language: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumCIDRGroup to IR policies."""
+
+from __future__ import annotations
+
+from bpfence.dialects.cilium.lint import lint
+from bpfence.dialects.cilium.lower import exempt_rules, lower
+from bpfence.dialects.cilium.read import MODELS, read_object
+
+__all__ = ["MODELS", "read_object", "lower", "exempt_rules", "lint"]

@@ -1,0 +1,200 @@
+"""Peer classes: address atoms that no rule can tell apart, and peer expressions as bit vectors over them.
+
+In: the entities, the peer expressions of every rule. Out: `PeerClasses`. A class is a set of atoms of one family with the same holders' answers
+and inside the same prefixes; its first atom stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpfence.classify.addresses import AddressAtoms, cut_addresses, entity_holders, merge_networks
+from bpfence.classify.fingerprints import equal_rows, fingerprints, number_first_seen
+from bpfence.identity.labels import Bits, LabelIndex
+from bpfence.identity.world import Entity
+from bpfence.ir.expressions import (
+    HasObject,
+    InPrefixes,
+    LabelExpr,
+    OnOwnNode,
+    PeerAll,
+    PeerAny,
+    PeerExpr,
+    PeerNot,
+    kind_is,
+)
+from bpfence.ir.expressions import LabelAll, LabelOperator, LabelTest
+from bpfence.ir.walk import peer_leaves
+
+
+@dataclass(slots=True)
+class PeerClasses:
+    """``class_of[atom]``; ``representative[class]`` an atom; ``family[class]`` 4 or 6. Built by `classify_peers`."""
+
+    atoms: AddressAtoms
+    class_of: NDArray[np.int64]
+    representative: NDArray[np.int64]
+    holders: NDArray[np.int64]
+    """holder number per class"""
+    holder_profiles: list[tuple[int, ...]]
+    labels: LabelIndex
+    networks6: tuple[tuple[int, int], ...]
+    """every IPv6 network that cuts the space: (first address, prefix length), sorted, unique"""
+
+    _ranges: dict[InPrefixes, NDArray[np.int64]]
+    _cache: dict[tuple[PeerExpr, str], Bits] = field(default_factory=dict)
+    _held: dict[LabelExpr, Bits] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return len(self.representative)
+
+    @property
+    def family(self) -> NDArray[np.int64]:
+        """4 or 6 per class."""
+        return np.where(self.representative < len(self.atoms.starts4), 4, 6)
+
+    def matches(self, expression: PeerExpr, node: str) -> Bits:
+        """Which classes satisfy the expression for a subject on ``node``: bool vector over classes. Do not write to it."""
+        key = (expression, node)
+        known = self._cache.get(key)
+        if known is None:
+            known = self._cache[key] = self._evaluate(expression, node)
+        return known
+
+    def _evaluate(self, expression: PeerExpr, node: str) -> Bits:
+        match expression:
+            case HasObject(labels):
+                return self._holding(labels)[self.holders]
+            case OnOwnNode():
+                return self._holding(own_node_labels(node))[self.holders]
+            case InPrefixes():
+                return self._inside(self._ranges[expression])
+            case PeerNot(item):
+                return ~self.matches(item, node)
+            case PeerAll(items):
+                result = np.ones(self.count, dtype=bool)
+                for item in items:
+                    result &= self.matches(item, node)
+                return result
+            case PeerAny(items):
+                result = np.zeros(self.count, dtype=bool)
+                for item in items:
+                    result |= self.matches(item, node)
+                return result
+            case _:
+                assert_never(expression)
+
+    def _holding(self, labels: LabelExpr) -> Bits:
+        known = self._held.get(labels)
+        if known is None:
+            known = self._held[labels] = holders_with(self.labels, self.holder_profiles, labels)
+        return known
+
+    def _inside(self, ranges: NDArray[np.int64]) -> Bits:
+        if not len(ranges):
+            return np.zeros(self.count, dtype=bool)
+        position = np.searchsorted(ranges[:, 0], self.representative, side="right") - 1
+        return (position >= 0) & (self.representative < ranges[position, 1])
+
+
+def own_node_labels(node: str) -> LabelExpr:
+    """The objects that stand for a node's own addresses; nothing for an endpoint without a node."""
+    return LabelAll((kind_is("node"), LabelTest(("meta:name",), LabelOperator.IN, (node,))))
+
+
+def holders_with(
+    labels: LabelIndex, holder_profiles: Sequence[tuple[int, ...]], expression: LabelExpr
+) -> Bits:
+    """Which holders have at least one object that satisfies the label expression."""
+    bits = labels.profiles(expression)
+    return np.array([any(bits[profile] for profile in profiles) for profiles in holder_profiles], dtype=bool)
+
+
+def classify_peers(
+    entities: Sequence[Entity], labels: LabelIndex, expressions: Iterable[PeerExpr], nodes: Iterable[str]
+) -> PeerClasses:
+    """Cut the address space at everything the expressions and the entities mention, then join what no expression tells apart.
+
+    ``nodes``: the nodes of the subjects, since rules about the own node differ by them.
+    """
+    leaves = dict.fromkeys(leaf for expression in expressions for leaf in peer_leaves(expression))
+    prefixes = [leaf for leaf in leaves if isinstance(leaf, InPrefixes)]
+    networks = [network for leaf in prefixes for network in leaf.networks]
+    networks += [network for entity in entities for network in entity.networks]
+    atoms = cut_addresses(networks)
+    holder_of, holder_profiles = entity_holders(entities, labels.profile_of, atoms)
+    ranges = {leaf: merge_networks(leaf.networks, atoms) for leaf in prefixes}
+    tests: list[LabelExpr] = [leaf.labels for leaf in leaves if isinstance(leaf, HasObject)]
+    if any(isinstance(leaf, OnOwnNode) for leaf in leaves):
+        tests += [own_node_labels(node) for node in sorted(set(nodes))]
+    holder_class = _classify_holders(labels, holder_profiles, tests)
+    class_of, representative = _join_atoms(atoms, holder_class[holder_of], list(ranges.values()))
+    networks6 = tuple(sorted({(int(n.network_address), n.prefixlen) for n in networks if n.version == 6}))
+    return PeerClasses(
+        atoms, class_of, representative, holder_of[representative], holder_profiles, labels, networks6, ranges
+    )
+
+
+def _classify_holders(
+    labels: LabelIndex, holder_profiles: list[tuple[int, ...]], tests: list[LabelExpr]
+) -> NDArray[np.int64]:
+    """Number the holders by their answers to all label tests."""
+    if not tests:
+        return np.zeros(len(holder_profiles), dtype=np.int64)
+    answers = np.stack([holders_with(labels, holder_profiles, test) for test in tests], axis=1)
+    return equal_rows(np.packbits(answers, axis=1))[0]
+
+
+def _join_atoms(
+    atoms: AddressAtoms, holder_class: NDArray[np.int64], ranges: list[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number atoms by (family, holder class, prefixes around them), exactly: retried with other fingerprints on a collision."""
+    kinds = int(holder_class.max(initial=0)) + 1
+    seed = 1
+    while True:
+        sums = _prefix_sums(atoms.count, ranges, fingerprints(len(ranges), seed))
+        sums ^= fingerprints(kinds, seed + 1)[holder_class]
+        sums[len(atoms.starts4) :] ^= fingerprints(1, seed + 2)[0]
+        class_of, representative = number_first_seen(sums)
+        if _uniform(class_of, representative, holder_class, ranges, len(atoms.starts4)):
+            return class_of, representative
+        seed += 3
+
+
+def _prefix_sums(
+    count: int, ranges: list[NDArray[np.int64]], marks: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """XOR, per atom, of the marks of all prefix sets that contain it."""
+    edges = np.zeros(count + 1, dtype=np.uint64)
+    for mark, pairs in zip(marks, ranges, strict=True):
+        edges[pairs[:, 0]] ^= mark
+        edges[pairs[:, 1]] ^= mark
+    return np.bitwise_xor.accumulate(edges)[:count]
+
+
+def _uniform(
+    class_of: NDArray[np.int64],
+    representative: NDArray[np.int64],
+    holder_class: NDArray[np.int64],
+    ranges: list[NDArray[np.int64]],
+    ipv4_atoms: int,
+) -> bool:
+    """Whether no class mixes families, holder classes or insides and outsides of a prefix set."""
+    if not np.array_equal(holder_class, holder_class[representative][class_of]):
+        return False
+    is_ipv4 = np.arange(len(class_of)) < ipv4_atoms
+    if not np.array_equal(is_ipv4, is_ipv4[representative][class_of]):
+        return False
+    sizes = np.bincount(class_of)
+    for pairs in ranges:
+        inside = [class_of[low:high] for low, high in pairs]
+        covered = np.concatenate(inside) if inside else np.zeros(0, dtype=np.int64)
+        if sizes[np.unique(covered)].sum() != len(covered):
+            return False
+    return True

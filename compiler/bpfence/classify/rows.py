@@ -1,0 +1,217 @@
+"""Policy rows: which tiers and rules concern an endpoint in a direction. Endpoints with the same answer share one row.
+
+In: the program, the world's label index, the subjects. Out: `RowKey`s (hashable: equal keys, equal rows) per endpoint, own address and direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from bpfence.identity.inventory import Address
+from bpfence.identity.labels import LabelIndex, value_predicate
+from bpfence.identity.named_ports import PortNumbers, own_names
+from bpfence.identity.world import Entity, World
+from bpfence.ir.expressions import (
+    ANYONE,
+    HasObject,
+    InPrefixes,
+    LabelAll,
+    LabelAny,
+    LabelExpr,
+    LabelNot,
+    LabelTest,
+    OnOwnNode,
+    PeerAll,
+    PeerAny,
+    PeerExpr,
+    PeerNot,
+)
+from bpfence.ir.nodes import Direction, Layer, Policy, Program, Rule, Section, Tier, tier_rules
+from bpfence.ir.walk import peer_leaves
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTier:
+    """A tier that has policies for the row. ``rules`` in evaluation order, those that can't apply to the own address left out."""
+
+    tier: Tier
+    rules: tuple[Rule, ...]
+    isolating: tuple[Section, ...]
+    """the sections that isolate: they turn the tier's end into a decision"""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLayer:
+    layer: Layer
+    tiers: tuple[ActiveTier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What decides for some endpoints in one direction. ``layers``: every layer with at least one active tier."""
+
+    direction: Direction
+    node: str
+    layers: tuple[ActiveLayer, ...]
+    own_ports: PortNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An endpoint seen through one of its addresses (None: a template without addresses)."""
+
+    entity: Entity
+    address: Address | None
+
+
+class RowBuilder:
+    """Builds the rows of subjects; equal rows are one object."""
+
+    def __init__(self, program: Program, world: World, labels: LabelIndex) -> None:
+        self._program = program
+        self._world = world
+        self._labels = labels
+        self._positions = {entity.name: position for position, entity in enumerate(world.entities)}
+        self._selected: dict[tuple[int, Direction], tuple[tuple[Policy, ...], ...]] = {}
+        self._rows: dict[object, Row] = {}
+
+    def row(self, subject: Subject, direction: Direction) -> Row | None:
+        """The subject's row, shared with all equal ones; None when nothing restricts it."""
+        selected = self._policies(subject.entity, direction)
+        tiers = [tier for layer in self._program.layers for tier in layer.tiers]
+        active = [
+            self._activate(t, chosen, subject, direction) if chosen else None
+            for t, chosen in zip(tiers, selected, strict=True)
+        ]
+        rules = [rule for item in active if item for rule in item.rules]
+        if not any(active):
+            return None
+        names = frozenset(name for rule in rules for name in own_names(rule, direction))
+        own_ports = _own_numbers(subject.entity, names)
+        node = subject.entity.node if any(_mentions_node(rule) for rule in rules) else ""
+        key = (
+            direction,
+            node,
+            tuple(sorted(own_ports.items())),
+            tuple(tuple(map(id, chosen)) for chosen in selected),
+            tuple(map(id, rules)),
+        )
+        if key not in self._rows:
+            self._rows[key] = Row(direction, node, self._layers(active), own_ports)
+        return self._rows[key]
+
+    def _policies(self, entity: Entity, direction: Direction) -> tuple[tuple[Policy, ...], ...]:
+        """Per tier of the program: the policies that select the entity and speak about the direction."""
+        profile = int(self._labels.profile_of[self._positions[entity.name]])
+        known = self._selected.get((profile, direction))
+        if known is None:
+            known = tuple(
+                tuple(
+                    p
+                    for p in tier.policies
+                    if p.section(direction) is not None and self._labels.profiles(p.subject)[profile]
+                )
+                for layer in self._program.layers
+                for tier in layer.tiers
+            )
+            self._selected[profile, direction] = known
+        return known
+
+    def _activate(
+        self, tier: Tier, chosen: tuple[Policy, ...], subject: Subject, direction: Direction
+    ) -> ActiveTier:
+        rules = tuple(rule for rule in tier_rules(tier, chosen, direction) if self._own_side(rule, subject))
+        sections = (policy.section(direction) for policy in chosen)
+        isolating = tuple(section for section in sections if section is not None and section.isolates)
+        return ActiveTier(tier, rules, isolating)
+
+    def _layers(self, active: list[ActiveTier | None]) -> tuple[ActiveLayer, ...]:
+        layers = []
+        rest = iter(active)
+        for layer in self._program.layers:
+            tiers = tuple(item for _ in layer.tiers if (item := next(rest)) is not None)
+            if tiers:
+                layers.append(ActiveLayer(layer, tiers))
+        return tuple(layers)
+
+    def _place(self, subject: Subject) -> Place:
+        return Place(None, (subject.entity,)) if subject.address is None else place_of(subject.address, self._world)
+
+    def _own_side(self, rule: Rule, subject: Subject) -> bool:
+        return rule.own == ANYONE or address_matches(
+            rule.own, subject.address, self._world, subject.entity.node
+        )
+
+
+def _own_numbers(entity: Entity, names: frozenset[tuple[str, int]]) -> PortNumbers:
+    numbers: dict[tuple[str, int], list[int]] = {}
+    for name, protocol, number in entity.ports:
+        if (name, protocol) in names:
+            numbers.setdefault((name, protocol), []).append(number)
+    return {key: tuple(sorted(values)) for key, values in numbers.items()}
+
+
+def _mentions_node(rule: Rule) -> bool:
+    return any(isinstance(leaf, OnOwnNode) for leaf in peer_leaves(rule.peer))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address with everybody who has it; a template has no address but is its own holder."""
+
+    address: Address | None
+    holders: tuple[Entity, ...]
+
+
+def place_of(address: Address, world: World) -> Place:
+    """The place of an address."""
+    return Place(address, world.entities_at(address))
+
+
+def place_matches(expression: PeerExpr, place: Place, node: str) -> bool:
+    """Whether one place satisfies a peer expression, asked directly, for a subject on ``node``."""
+    match expression:
+        case PeerAll(items):
+            return all(place_matches(item, place, node) for item in items)
+        case PeerAny(items):
+            return any(place_matches(item, place, node) for item in items)
+        case PeerNot(item):
+            return not place_matches(item, place, node)
+        case InPrefixes(networks):
+            address = place.address
+            return address is not None and any(address in n for n in networks if n.version == address.version)
+        case HasObject(labels):
+            return any(entity_matches(labels, entity) for entity in place.holders)
+        case OnOwnNode():
+            return any(entity.kind == "node" and entity.node == node for entity in place.holders)
+        case _:
+            assert_never(expression)
+
+
+def entity_matches(expression: LabelExpr, entity: Entity) -> bool:
+    """Whether one entity satisfies a label expression, asked directly."""
+    match expression:
+        case LabelAll(items):
+            return all(entity_matches(item, entity) for item in items)
+        case LabelAny(items):
+            return any(entity_matches(item, entity) for item in items)
+        case LabelNot(item):
+            return not entity_matches(item, entity)
+        case LabelTest():
+            value = next((entity.labels[key] for key in expression.keys if key in entity.labels), None)
+            if value is None:
+                return expression.operator.value in ("not in", "absent")
+            return value_predicate(expression)(value)
+
+
+def used_rules(rows: Iterable[Row]) -> tuple[Rule, ...]:
+    """Every rule of the rows once, in first-use order."""
+    seen: dict[int, Rule] = {}
+    for row in rows:
+        for layer in row.layers:
+            for tier in layer.tiers:
+                for rule in tier.rules:
+                    seen.setdefault(id(rule), rule)
+    return tuple(seen.values())

@@ -1,0 +1,1 @@
+"""The demonstration: a small world of network namespaces, sample policies, real traffic."""

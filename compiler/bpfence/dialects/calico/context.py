@@ -1,0 +1,83 @@
+"""What lowering needs to know beside the policy: network sets, service accounts, ports of init containers, the options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bpfence.dialects.calico.labels import LONGEST_ACCOUNT
+from bpfence.dialects.calico.model import GlobalNetworkSet, NetworkSet
+from bpfence.dialects.calico.selectors import NAMESPACE_LABEL, NAMESPACE_PREFIX
+from bpfence.dialects.calico.values import read_set_cidr
+from bpfence.dialects.objects import PolicyObject
+from bpfence.identity.inventory import Inventory
+from bpfence.ir.expressions import HasObject, Network, PeerExpr, PeerNot, kind_is
+from bpfence.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """A network set with its effective labels: own, implicit, and inherited from its namespace."""
+
+    labels: Mapping[str, str]
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InitPort:
+    """A named port that only a plain init container of the pod declares."""
+
+    namespace: str
+    pod: str
+    name: str
+    protocol: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """``by_address``: the kinds of address that a prefix can match at all."""
+
+    inventory: Inventory
+    sets: tuple[LabelledSet, ...]
+    long_accounts: tuple[str, ...]
+    init_ports: tuple[InitPort, ...]
+    by_address: PeerExpr
+
+
+def lowering_context(objects: Sequence[PolicyObject], options: Options, inventory: Inventory) -> Context:
+    """Collect the facts once for all policies."""
+    names = {pod.service_account for pod in inventory.pods}
+    hidden = ("pod", "service") if options.ipblock_matches_pods == "never" else ("service",)
+    return Context(
+        inventory,
+        tuple(_labelled_sets(objects, inventory)),
+        tuple(sorted(name for name in names if len(name) > LONGEST_ACCOUNT)),
+        tuple(_init_ports(inventory)),
+        PeerNot(HasObject(kind_is(*hidden))),
+    )
+
+
+def _labelled_sets(objects: Sequence[PolicyObject], inventory: Inventory) -> Iterable[LabelledSet]:
+    for item in objects:
+        if isinstance(item.model, NetworkSet | GlobalNetworkSet):
+            networks = tuple(read_set_cidr(text) for text in item.model.spec.nets)
+            yield LabelledSet(_set_labels(item, item.model, inventory), networks)
+
+
+def _set_labels(item: PolicyObject, model: NetworkSet | GlobalNetworkSet, inventory: Inventory) -> Mapping[str, str]:
+    own = model.metadata.labels
+    if isinstance(model, GlobalNetworkSet):
+        return own
+    space = inventory.namespace_labels(item.namespace)
+    inherited = {f"{NAMESPACE_PREFIX}{key}": value for key, value in space.items()}
+    name = {f"{NAMESPACE_PREFIX}projectcalico.org/name": item.namespace}
+    return {**inherited, **name, **own, NAMESPACE_LABEL: item.namespace}
+
+
+def _init_ports(inventory: Inventory) -> Iterable[InitPort]:
+    for pod in inventory.pods:
+        usual = {(port.name, port.protocol, port.number) for port in pod.ports if not port.init or port.restartable}
+        extra = {(port.name, port.protocol, port.number) for port in pod.ports if port.name} - usual
+        for name, protocol, number in sorted(extra):
+            yield InitPort(pod.namespace, pod.name, name, protocol, number)

@@ -1,0 +1,178 @@
+"""Calico's resources as written: structure and types only. Values are checked elsewhere, so that every message has its own place.
+
+A missing list or text is empty, as Calico reads it. Source: ``api/pkg/apis/projectcalico/v3`` of projectcalico/calico.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from pydantic import ConfigDict, Field
+
+from bpfence.dialects.model_base import Anything, ListOf, Model, ObjectMeta
+
+DEFAULT_TIER = "default"
+DEFAULT_TIER_ORDER = 1_000_000.0
+
+
+class IcmpFields(Model):
+    """``icmp`` and ``notICMP`` of a rule."""
+
+    type: int | None = None
+    code: int | None = None
+
+
+class ServiceMatch(Model):
+    """``services``; a missing namespace in a NetworkPolicy is the policy's."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class ServiceAccountMatch(Model):
+    """``names`` are ORed, and ANDed with ``selector``; both empty: no criterion."""
+
+    names: ListOf[str] = ()
+    selector: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.names and not self.selector
+
+
+class EntityRule(Model):
+    """One side of a rule. An empty selector is no criterion; ports are numbers, ``"low:high"`` or names."""
+
+    nets: ListOf[str] = ()
+    not_nets: ListOf[str] = ()
+    selector: str = ""
+    not_selector: str = ""
+    namespace_selector: str = ""
+    services: ServiceMatch | None = None
+    ports: ListOf[int | str] = ()
+    not_ports: ListOf[int | str] = ()
+    service_accounts: ServiceAccountMatch = Field(default_factory=ServiceAccountMatch)
+
+
+class HttpPath(Model):
+    exact: str = ""
+    prefix: str = ""
+
+
+class HttpMatch(Model):
+    methods: ListOf[str] = ()
+    paths: ListOf[HttpPath] = ()
+
+
+class RuleMetadata(Model):
+    annotations: dict[str, str] = {}
+
+
+class Rule(Model):
+    """The conjunction of what it states; an absent criterion matches everything."""
+
+    action: str
+    ip_version: int | None = None
+    protocol: int | str | None = None
+    not_protocol: int | str | None = None
+    icmp: IcmpFields | None = None
+    not_icmp: IcmpFields | None = Field(default=None, alias="notICMP")
+    source: EntityRule = Field(default_factory=EntityRule)
+    destination: EntityRule = Field(default_factory=EntityRule)
+    http: HttpMatch | None = None
+    metadata: RuleMetadata = Field(default_factory=RuleMetadata)
+
+
+class NetworkPolicySpec(Model):
+    """What both policy kinds have. ``order`` absent is infinite: last."""
+
+    tier: str = ""
+    order: float = inf
+    selector: str = ""
+    service_account_selector: str = ""
+    types: ListOf[str] = ()
+    ingress: ListOf[Rule] = ()
+    egress: ListOf[Rule] = ()
+    performance_hints: ListOf[str] = ()
+
+    @property
+    def tier_name(self) -> str:
+        return self.tier or DEFAULT_TIER
+
+    @property
+    def directions(self) -> tuple[bool, bool]:
+        """(ingress, egress): the policy's types, inferred from the lengths of its lists when it has none."""
+        if self.types:
+            return "Ingress" in self.types, "Egress" in self.types
+        return bool(self.ingress) or not self.egress, bool(self.egress)
+
+
+class GlobalNetworkPolicySpec(NetworkPolicySpec):
+    namespace_selector: str = ""
+    do_not_track: bool = False
+    pre_dnat: bool = Field(default=False, alias="preDNAT")
+    apply_on_forward: bool = False
+
+
+class TierSpec(Model):
+    """``default_action``: ``Deny`` (also when empty) or ``Pass``."""
+
+    order: float = DEFAULT_TIER_ORDER
+    default_action: str = ""
+
+
+class NetworkSetSpec(Model):
+    """``nets``: CIDRs, with or without host bits, or single addresses."""
+
+    nets: ListOf[str] = ()
+
+
+class FelixConfigurationSpec(Model):
+    """Only what changes verdicts is read; Felix has some two hundred other fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    default_endpoint_to_host_action: str = ""
+
+
+class Resource(Model):
+    """What every object has around its ``spec``."""
+
+    api_version: str
+    kind: str
+    metadata: ObjectMeta
+    status: Anything = None
+
+
+class NetworkPolicy(Resource):
+    spec: NetworkPolicySpec = Field(default_factory=NetworkPolicySpec)
+
+
+class GlobalNetworkPolicy(Resource):
+    spec: GlobalNetworkPolicySpec = Field(default_factory=GlobalNetworkPolicySpec)
+
+
+class Tier(Resource):
+    spec: TierSpec = Field(default_factory=TierSpec)
+
+
+class NetworkSet(Resource):
+    spec: NetworkSetSpec = Field(default_factory=NetworkSetSpec)
+
+
+class GlobalNetworkSet(Resource):
+    spec: NetworkSetSpec = Field(default_factory=NetworkSetSpec)
+
+
+class FelixConfiguration(Resource):
+    spec: FelixConfigurationSpec = Field(default_factory=FelixConfigurationSpec)
+
+
+class OtherResource(Resource):
+    """A kind that this version knows by name only."""
+
+    spec: Anything = None
+
+
+PolicySpec = NetworkPolicySpec | GlobalNetworkPolicySpec
+Policy = NetworkPolicy | GlobalNetworkPolicy

@@ -1,0 +1,85 @@
+"""A located document in, a policy object of the Calico dialect out; everything Calico would refuse is an error at its place."""
+
+from __future__ import annotations
+
+from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.calico import codes
+from bpfence.dialects.calico.check import check_object
+from bpfence.dialects.calico.metadata import CRD_VERSION, NAMESPACED, effective_metadata
+from bpfence.dialects.calico.model import (
+    FelixConfiguration,
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    NetworkPolicy,
+    NetworkSet,
+    OtherResource,
+    Resource,
+    Tier,
+)
+from bpfence.dialects.calico.report import Report
+from bpfence.dialects.calico.unsupported import STAGED_KINDS
+from bpfence.dialects.model_base import Model
+from bpfence.dialects.objects import PolicyObject
+from bpfence.dialects.validation import parse_model
+from bpfence.options import Options
+from bpfence.source.documents import Document
+
+V3_VERSION = "projectcalico.org/v3"
+
+_KINDS: dict[str, type[Resource]] = {
+    "NetworkPolicy": NetworkPolicy,
+    "GlobalNetworkPolicy": GlobalNetworkPolicy,
+    "Tier": Tier,
+    "NetworkSet": NetworkSet,
+    "GlobalNetworkSet": GlobalNetworkSet,
+    "FelixConfiguration": FelixConfiguration,
+    "HostEndpoint": OtherResource,
+    "Profile": OtherResource,
+    "WorkloadEndpoint": OtherResource,
+    "StagedNetworkPolicy": OtherResource,
+    "StagedGlobalNetworkPolicy": OtherResource,
+    "StagedKubernetesNetworkPolicy": OtherResource,
+}
+_V3_ONLY = frozenset(("Profile", "WorkloadEndpoint"))
+
+MODELS: dict[tuple[str, str], type[Model]] = {
+    (version, kind): model
+    for version in (V3_VERSION, CRD_VERSION)
+    for kind, model in _KINDS.items()
+    if version == V3_VERSION or kind not in _V3_ONLY
+}
+
+_GENERATED_PROFILES = ("kns.", "ksa.", "projectcalico-default-allow")
+
+
+def read_object(document: Document, options: Options, diagnostics: Diagnostics) -> PolicyObject | None:
+    """The object, or None when there were errors or nothing in it bears on the verdict of a pod's traffic."""
+    model = _KINDS.get(document.kind)
+    if model is None or (document.api_version, document.kind) not in MODELS:
+        return None
+    said_before = len(diagnostics.items)
+    resource = parse_model(document, model, "CAL", diagnostics)
+    if resource is None:
+        return None
+    report = Report(document, document.title, diagnostics, options.allow_unsupported)
+    resource = resource.model_copy(update={"metadata": effective_metadata(resource, report)})
+    if isinstance(resource, OtherResource):
+        _refuse_kind(report, resource)
+        return None
+    check_object(report, resource)
+    if any(item.is_error for item in diagnostics.items[said_before:]) or isinstance(resource, FelixConfiguration):
+        return None
+    namespace = (resource.metadata.namespace or "default") if resource.kind in NAMESPACED else ""
+    return PolicyObject("calico", resource.kind, namespace, resource.metadata.name, resource, document)
+
+
+def _refuse_kind(report: Report, resource: OtherResource) -> None:
+    """Kinds that are known and not enforced: refused, but for those without influence on the enforced verdicts."""
+    kind = resource.kind
+    if kind == "Profile" and resource.metadata.name.startswith(_GENERATED_PROFILES):
+        message = "Calico generates this profile; namespaces and service accounts say the same"
+        report.note(codes.GENERATED_PROFILE, ("metadata", "name"), message)
+    elif kind in STAGED_KINDS and report.lenient:
+        report.warning(codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet and left out: staged policies enforce nothing")
+    else:
+        report.error(codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet", "remove the object from the input")

@@ -1,0 +1,46 @@
+"""What is valid Calico but can't be enforced by this version: a policy's spec in, the features out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bpfence.dialects.calico import codes
+from bpfence.dialects.calico.model import GlobalNetworkPolicySpec, NetworkPolicySpec
+from bpfence.source.documents import Path
+
+HOST_KINDS = ("HostEndpoint", "Profile", "WorkloadEndpoint")
+STAGED_KINDS = ("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy")
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One use of something unsupported, with its place inside the object."""
+
+    code: str
+    path: Path
+    message: str
+    help: str = ""
+
+
+def unsupported_features(spec: NetworkPolicySpec) -> tuple[Feature, ...]:
+    """Every use in the policy; the same answer for diagnostics and for lowering."""
+    return (*_host_flags(spec), *_http(spec))
+
+
+def _host_flags(spec: NetworkPolicySpec) -> Iterator[Feature]:
+    if not isinstance(spec, GlobalNetworkPolicySpec):
+        return
+    flags = (("doNotTrack", spec.do_not_track), ("preDNAT", spec.pre_dnat), ("applyOnForward", spec.apply_on_forward))
+    for name, given in flags:
+        if given:
+            message = f"{name} is not supported yet: host endpoints are not enforced"
+            yield Feature(codes.UNSUPPORTED_HOST_LAYER, ("spec", name), message, "remove it if the policy is about pods")
+
+
+def _http(spec: NetworkPolicySpec) -> Iterator[Feature]:
+    for name, rules in (("ingress", spec.ingress), ("egress", spec.egress)):
+        for index, rule in enumerate(rules):
+            if rule.http is not None:
+                message = "http can't be enforced: packets are judged by addresses and ports"
+                yield Feature(codes.UNSUPPORTED_HTTP, ("spec", name, index, "http"), message, "remove http from the rule")

@@ -1,0 +1,69 @@
+"""What the lowering of every object shares: facts of the inventory and the CIDRGroups, gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.cilium.groups import Groups, collect_groups
+from bpfence.dialects.cilium.prefixes import sort_networks
+from bpfence.dialects.cilium.selectors import Cluster
+from bpfence.dialects.objects import PolicyObject
+from bpfence.identity.inventory import Inventory
+from bpfence.ir import expressions as ir
+from bpfence.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """``scope``: the addresses that prefix rules can match at all."""
+
+    options: Options
+    inventory: Inventory
+    diagnostics: Diagnostics
+    groups: Groups
+    cluster: Cluster
+    scope: ir.PeerExpr
+
+
+def build_context(
+    objects: Sequence[PolicyObject], options: Options, inventory: Inventory, diagnostics: Diagnostics
+) -> Context:
+    """Gather what the lowering needs."""
+    cluster = Cluster(_selectable_pods(inventory), _api_server(inventory))
+    return Context(options, inventory, diagnostics, collect_groups(objects), cluster, prefix_scope(options))
+
+
+def prefix_scope(options: Options) -> ir.PeerExpr:
+    """Identity wins over address: prefixes mean the outside, and pods when the option says so; never nodes."""
+    if options.ipblock_matches_pods == "always":
+        return ir.any_peer(ir.OUTSIDE, ir.HasObject(ir.POD))
+    return ir.OUTSIDE
+
+
+def api_server_addresses(inventory: Inventory) -> tuple[ir.Network, ...]:
+    """The addresses of the API server's endpoints."""
+    entries = (entry for entry in inventory.endpoints if (entry.namespace, entry.service) == ("default", "kubernetes"))
+    return sort_networks({ip_network(entry.address) for entry in entries})
+
+
+def _selectable_pods(inventory: Inventory) -> ir.LabelExpr:
+    """Pods that Cilium manages: all, unless CiliumEndpoints say otherwise."""
+    if "CiliumEndpoint" not in inventory.declared_kinds:
+        return ir.POD
+    return ir.all_labels(ir.POD, ir.LabelTest(("reserved:unmanaged",), ir.LabelOperator.ABSENT))
+
+
+def _api_server(inventory: Inventory) -> ir.PeerExpr:
+    """The endpoints' addresses; where the own node has one of them, all addresses of the own node."""
+    networks = api_server_addresses(inventory)
+    if not networks:
+        return ir.NOBODY
+    wanted = {network.network_address for network in networks}
+    nodes = tuple(sorted(node.name for node in inventory.nodes if wanted & set(node.addresses)))
+    if not nodes:
+        return ir.InPrefixes(networks)
+    on_node = ir.HasObject(ir.all_labels(ir.NODE, ir.LabelTest(("meta:name",), ir.LabelOperator.IN, nodes)))
+    return ir.any_peer(ir.InPrefixes(networks), ir.all_peers(on_node, ir.OnOwnNode()))

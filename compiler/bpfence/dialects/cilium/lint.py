@@ -1,0 +1,195 @@
+"""What a reviewer should know about policies that compile: objects and inventory in, warnings and notes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_network
+
+from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.cilium import codes
+from bpfence.dialects.cilium.context import Context, api_server_addresses, build_context
+from bpfence.dialects.cilium.entities import LABELLED
+from bpfence.dialects.cilium.groups import nested_conflicts, networks_overlap
+from bpfence.dialects.cilium.labels import selector_tests
+from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lowered_statements, rule_sites
+from bpfence.dialects.cilium.matching import means_pod, pod_labels
+from bpfence.dialects.cilium.model import CidrRule, Policy
+from bpfence.dialects.cilium.named_ports import NameUse, name_uses
+from bpfence.dialects.cilium.prefixes import network_of
+from bpfence.dialects.cilium.report import Report
+from bpfence.dialects.cilium.statements import Place, isolates, peers_of, rules_of, statements_of
+from bpfence.dialects.objects import PolicyObject
+from bpfence.identity.inventory import Inventory
+from bpfence.ir.expressions import Network
+from bpfence.ir.nodes import Direction
+from bpfence.options import Options
+from bpfence.source.documents import Path
+
+
+def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options, diagnostics: Diagnostics) -> None:
+    """Report what is legal and yet unlikely to be meant. References that don't resolve are `lower`'s to report."""
+    context = build_context(objects, options, inventory, Diagnostics())
+    own = tuple(cluster_networks(inventory))
+    for item in objects:
+        if not isinstance(item.model, Policy):
+            continue
+        report = Report(item.document, item.title, item.namespace, diagnostics, options)
+        for path, rule in rules_of(item.model):
+            _lint_deny_only(RuleSite(item, path, rule, (), context.cluster.pod, False, context), report)
+            for place, statement in statements_of(rule, path):
+                peers = peers_of(statement)
+                _lint_entities(peers.entities or (), place, inventory, report)
+                _lint_prefixes(_written_prefixes(peers.cidrs or (), peers.cidr_set or (), place), own, report)
+                _lint_group_selectors(peers.cidr_set or (), place, context, report)
+    for site in rule_sites(objects, context):
+        report = Report(site.owner.document, site.owner.title, site.owner.namespace, diagnostics, options)
+        for lowered in () if site.refused else lowered_statements(site):
+            _lint_names(site, lowered, report)
+
+
+def _lint_deny_only(site: RuleSite, report: Report) -> None:
+    sides = (
+        (Direction.INGRESS, site.rule.ingress, site.rule.ingress_deny),
+        (Direction.EGRESS, site.rule.egress, site.rule.egress_deny),
+    )
+    for direction, allows, denies in sides:
+        if denies and not allows and isolates(site.rule, direction):
+            report.note(
+                codes.DENY_ONLY,
+                (*site.path, f"{direction.value}Deny"),
+                f"the rule only denies, and yet isolates: all other {direction.value} needs an allow rule somewhere",
+                f"write enableDefaultDeny: {{{direction.value}: false}} for a pure block list",
+            )
+
+
+def _lint_entities(entities: Iterable[str], place: Place, inventory: Inventory, report: Report) -> None:
+    for index, name in enumerate(entities):
+        missing = _missing_facts(name, inventory)
+        if not missing:
+            continue
+        path = (*place.path, f"{place.prefix}Entities", index)
+        message = f"the entity {name} is empty: the input has {missing}"
+        if place.denies:
+            report.warning(codes.ENTITY_EMPTY, path, message, "nothing is denied by it")
+        else:
+            report.note(codes.ENTITY_EMPTY, path, message)
+
+
+def _missing_facts(entity: str, inventory: Inventory) -> str:
+    """What the inventory would have to hold for the entity to mean something; empty when it does."""
+    if entity in LABELLED:
+        return f"no CiliumEndpoint with the label reserved:{entity}"
+    if entity == "kube-apiserver" and not api_server_addresses(inventory):
+        return "no Endpoints of the service default/kubernetes"
+    if entity in ("host", "remote-node") and not inventory.nodes:
+        return "no Node"
+    if entity in ("cluster", "cluster-mesh") and not (inventory.nodes or inventory.pods):
+        return "neither pods nor nodes"
+    return ""
+
+
+def cluster_networks(inventory: Inventory) -> Iterator[tuple[Network, str]]:
+    """Addresses of the cluster's own, with what has them."""
+    for pod in inventory.pods:
+        for address in pod.addresses:
+            yield ip_network(address), f"pod {pod.namespace}/{pod.name}"
+    for node in inventory.nodes:
+        for address in node.addresses:
+            yield ip_network(address), f"node {node.name}"
+        for network in node.pod_cidrs:
+            yield network, f"the pod addresses of node {node.name}"
+    for service in inventory.services:
+        for address in service.addresses:
+            yield ip_network(address), f"service {service.namespace}/{service.name}"
+
+
+def _written_prefixes(
+    cidrs: Sequence[str], cidr_set: Sequence[CidrRule], place: Place
+) -> Iterator[tuple[Path, Network]]:
+    for index, text in enumerate(cidrs):
+        yield (*place.path, f"{place.prefix}CIDR", index), network_of(text)
+    for index, item in enumerate(cidr_set):
+        if item.cidr is not None:
+            yield (*place.path, f"{place.prefix}CIDRSet", index, "cidr"), network_of(item.cidr)
+
+
+def _lint_prefixes(
+    prefixes: Iterable[tuple[Path, Network]], own: Sequence[tuple[Network, str]], report: Report
+) -> None:
+    """A prefix over the cluster's own addresses. The whole family is left alone: it is the usual way to write world."""
+    reading = (
+        "matches pods but no nodes"
+        if report.options.ipblock_matches_pods == "always"
+        else "matches neither pods nor nodes"
+    )
+    for path, prefix in prefixes:
+        if prefix.prefixlen == 0:
+            continue
+        owner = next((name for network, name in own if networks_overlap(prefix, network)), None)
+        if owner is not None:
+            report.warning(
+                codes.PREFIX_OVERLAP,
+                path,
+                f"{prefix} covers addresses of the cluster ({owner}), but a prefix {reading}",
+                "name pods by endpoint selectors, and nodes by entities",
+            )
+
+
+def _lint_group_selectors(items: Sequence[CidrRule], place: Place, context: Context, report: Report) -> None:
+    for index, item in enumerate(items):
+        if item.cidr_group_selector is None:
+            continue
+        path = (*place.path, f"{place.prefix}CIDRSet", index, "cidrGroupSelector")
+        tests = selector_tests(item.cidr_group_selector)
+        if not context.groups.with_all(tests):
+            report.warning(codes.GROUP_NO_MATCH, path, "the selector matches no CiliumCIDRGroup of the input")
+        if not report.is_old:
+            continue
+        for first, second, key in nested_conflicts(context.groups, (test.key.name for test in tests)):
+            report.warning(
+                codes.GROUP_NESTING,
+                path,
+                f"the CIDRGroups {first.name} and {second.name} overlap and differ in the label {key}; "
+                "Cilium 1.18 lets the longest prefix hide the other group, bpfence counts both",
+            )
+
+
+def _lint_names(site: RuleSite, lowered: LoweredStatement, report: Report) -> None:
+    place, inventory = lowered.place, site.context.inventory
+    for use in name_uses(lowered.statement, place, site.labels, lowered.rule.peer, inventory):
+        if not use.pods and not (place.denies and inventory.pods):
+            report.warning(
+                codes.NAMED_PORT_UNKNOWN,
+                use.path,
+                f"no pod that the statement means has a port named {use.name!r}: the entry matches nothing",
+                "check the container ports of the destination, and their protocol",
+            )
+        elif report.is_old and place.direction is Direction.EGRESS and _old_reading_differs(use, lowered, inventory):
+            report.warning(
+                codes.NAMED_PORT_PROFILE,
+                use.path,
+                f"Cilium 1.18 would take one number for {use.name!r} from all pods of the cluster and use it "
+                "for every peer; bpfence resolves the name on each destination pod",
+                "write the number",
+            )
+
+
+def _old_reading_differs(use: NameUse, lowered: LoweredStatement, inventory: Inventory) -> bool:
+    """Whether one cluster-wide number gives another answer than each destination's own."""
+    peers = peers_of(lowered.statement)
+    if peers.endpoints is None and peers.services is None:
+        return True
+    everywhere = {
+        (port.protocol, port.number)
+        for pod in inventory.pods
+        for port in pod.ports
+        if port.name == use.name and port.protocol in use.protocols
+    }
+    if len(everywhere) != len({protocol for protocol, _ in everywhere}):
+        return True
+    named = {(pod.namespace, pod.name) for pod, _ in use.pods}
+    return any(
+        (pod.namespace, pod.name) not in named and means_pod(lowered.rule.peer, pod, pod_labels(pod, inventory))
+        for pod in inventory.pods
+        if not pod.host_network
+    )

@@ -1,0 +1,120 @@
+"""Inventory in, quick answers to "which pods does this selector mean" out; for the checks that look at the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TypeVar
+
+from bpfence.dialects.kubernetes.cluster_model import ClusterIngressPeer, NamespacedPods, Subject
+from bpfence.dialects.kubernetes.model import LabelSelector, NetworkPolicy, Peer
+from bpfence.dialects.kubernetes.selectors import selector_matches
+from bpfence.dialects.objects import PolicyObject
+from bpfence.identity.inventory import Inventory, Namespace, Pod
+
+Key = TypeVar("Key")
+EVERYTHING = LabelSelector()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Pods by two selectors. ``namespaces`` None = the one namespace called ``namespace``."""
+
+    pods: LabelSelector
+    namespaces: LabelSelector | None = None
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodIndex:
+    """Pods by namespace and by label. Host-network pods are among them: callers tell them apart."""
+
+    inventory: Inventory
+    by_namespace: dict[str, tuple[Pod, ...]]
+    by_label: dict[tuple[str, str], tuple[Pod, ...]]
+    namespaces: dict[str, Namespace]
+    pod_keys: frozenset[str]
+    namespace_keys: frozenset[str]
+
+    def matching(self, scope: Scope) -> Iterator[Pod]:
+        """Pods in the scope, host-network pods included."""
+        known: dict[str, bool] = {}
+        for pod in self._candidates(scope):
+            if pod.namespace not in known:
+                known[pod.namespace] = self.in_scope(scope, pod.namespace)
+            if known[pod.namespace] and selector_matches(scope.pods, pod.labels):
+                yield pod
+
+    def on_pod_network(self, scope: Scope) -> Iterator[Pod]:
+        """Pods in the scope that policies can select."""
+        return (pod for pod in self.matching(scope) if not pod.host_network)
+
+    def contains(self, scope: Scope, pod: Pod) -> bool:
+        """Whether policies mean this pod by the scope."""
+        if pod.host_network or not self.in_scope(scope, pod.namespace):
+            return False
+        return selector_matches(scope.pods, pod.labels)
+
+    def in_scope(self, scope: Scope, namespace: str) -> bool:
+        """Whether pods of the namespace can be in the scope."""
+        if scope.namespaces is None:
+            return namespace == scope.namespace
+        labels = {"kubernetes.io/metadata.name": namespace}
+        if namespace in self.namespaces:
+            labels = dict(self.namespaces[namespace].labels)
+        return selector_matches(scope.namespaces, labels)
+
+    def _candidates(self, scope: Scope) -> tuple[Pod, ...]:
+        lists = [self.by_label.get(label, ()) for label in scope.pods.match_labels.items()]
+        if scope.namespaces is None:
+            lists.append(self.by_namespace.get(scope.namespace, ()))
+        return reduce(_shorter, lists, self.inventory.pods)
+
+
+def _shorter(one: tuple[Pod, ...], other: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    return one if len(one) < len(other) else other
+
+
+def index_pods(inventory: Inventory) -> PodIndex:
+    """Build the index; linear in the inventory."""
+    pods = inventory.pods
+    return PodIndex(
+        inventory,
+        _grouped((pod.namespace, pod) for pod in pods),
+        _grouped((label, pod) for pod in pods for label in pod.labels.items()),
+        {namespace.name: namespace for namespace in inventory.namespaces},
+        frozenset(key for pod in pods for key in pod.labels),
+        frozenset(key for namespace in inventory.namespaces for key in namespace.labels),
+    )
+
+
+def _grouped(pairs: Iterable[tuple[Key, Pod]]) -> dict[Key, tuple[Pod, ...]]:
+    groups: dict[Key, list[Pod]] = {}
+    for key, pod in pairs:
+        groups.setdefault(key, []).append(pod)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
+def policy_scope(source: PolicyObject, policy: NetworkPolicy) -> Scope:
+    """Whom a NetworkPolicy selects."""
+    return Scope(policy.spec.pod_selector or EVERYTHING, namespace=source.namespace)
+
+
+def peer_scope(source: PolicyObject, peer: Peer) -> Scope | None:
+    """The pods that a NetworkPolicy peer means; None for an ``ipBlock``."""
+    if peer.ip_block is not None:
+        return None
+    return Scope(peer.pod_selector or EVERYTHING, peer.namespace_selector, source.namespace)
+
+
+def choice_scope(choice: Subject | ClusterIngressPeer) -> Scope | None:
+    """The pods that a cluster policy's subject or peer means; None for a peer of addresses."""
+    if choice.namespaces is not None:
+        return Scope(EVERYTHING, choice.namespaces)
+    return pods_scope(choice.pods) if choice.pods is not None else None
+
+
+def pods_scope(pods: NamespacedPods) -> Scope:
+    """Pods by both selectors; a missing namespace selector means all namespaces."""
+    return Scope(pods.pod_selector, pods.namespace_selector or EVERYTHING)

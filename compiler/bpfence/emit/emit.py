@@ -1,0 +1,97 @@
+"""Everything together: the artefact of one compile.
+
+In: the program, the world, the classification, the planned tables. Out: `Artefact`. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from bpfence import __version__
+from bpfence.classify.classification import Classification
+from bpfence.emit.artefact import Artefact, EndpointEntry, Manifest, TableEntry
+from bpfence.emit.folder import json_bytes, shape_hash
+from bpfence.emit.program import emit_dispatcher_program, emit_workload_program
+from bpfence.emit.provenance import row_entries
+from bpfence.emit.report import emit_report
+from bpfence.emit.tables import emit_tables, used_elements
+from bpfence.identity.numbers import Identities
+from bpfence.ir.nodes import Program
+from bpfence.ir.text import program_text
+from bpfence.options import Options
+from bpfence.plan.build import PlannedTables
+
+
+@dataclass(frozen=True, slots=True)
+class EmitInput:
+    """What an artefact is made of. ``inputs``: relative path -> sha256 of each input file."""
+
+    program: Program
+    classification: Classification
+    planned: PlannedTables
+    identities: Identities
+    node: str
+    options: Options
+    inputs: Mapping[str, str]
+
+
+def emit_artefact(source: EmitInput) -> Artefact:
+    """Programs, images, manifest and texts."""
+    planned, classification = source.planned, source.classification
+    programs = {
+        "dispatcher.c": emit_dispatcher_program(),
+        "workload.c": emit_workload_program(planned.plan, ()),
+    }
+    tables = emit_tables(planned, classification)
+    shape = shape_hash(programs)
+    entries = tuple(
+        TableEntry(
+            name=spec.name,
+            element=spec.element,
+            count=spec.count,
+            used=used_elements(planned, spec),
+            size=spec.size,
+            sha256=hashlib.sha256(tables[spec.name]).hexdigest(),
+            layout=spec.comment,
+        )
+        for spec in planned.plan.tables()
+    )
+    manifest = Manifest(
+        tool_version=__version__,
+        node=source.node,
+        options=source.options.model_dump(mode="json"),
+        inputs=dict(sorted(source.inputs.items())),
+        shape=shape,
+        content="",
+        features=asdict(planned.plan.features),
+        geometry=asdict(planned.plan.geometry),
+        peer_classes=planned.peers,
+        l4_classes=planned.l4_classes,
+        tables=entries,
+        endpoints=_endpoints(planned, source.identities),
+        rows=row_entries(planned, classification),
+        policies=_policies(source.program),
+    )
+    manifest = manifest.model_copy(update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()})
+    report = emit_report(planned, classification, source.node)
+    return Artefact(manifest, programs, tables, program_text(source.program), source.identities.document(), report)
+
+
+def _endpoints(planned: PlannedTables, identities: Identities) -> tuple[EndpointEntry, ...]:
+    return tuple(
+        EndpointEntry(
+            id=number,
+            name=entity.name,
+            identity=identities.of.get(entity.name, 0),
+            addresses=tuple(str(address) for address in entity.addresses),
+            interface=entity.interface,
+        )
+        for number, entity in enumerate(planned.endpoints)
+    )
+
+
+def _policies(program: Program) -> tuple[str, ...]:
+    names = {policy.name for layer in program.layers for tier in layer.tiers for policy in tier.policies}
+    return tuple(sorted(names))

@@ -1,0 +1,94 @@
+"""Table images: the exact bytes that the loader copies into the maps.
+
+In: `PlannedTables` and the classification's rows. Out: name -> bytes, each exactly as large as the plan says, little-endian, unused room zero.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import numpy as np
+
+from bpfence.classify.classification import Classification
+from bpfence.plan.address6 import address_words
+from bpfence.plan.build import PlannedTables, endpoint_rows
+from bpfence.plan.layout import HEADER, UNRESTRICTED, endpoint_struct
+from bpfence.plan.plan import TableSpec
+
+
+def emit_tables(planned: PlannedTables, classification: Classification) -> dict[str, bytes]:
+    """Every table's image. ``interfaces`` and ``header.generation`` stay zero: they are facts of the node."""
+    contents = {
+        "header": _header(planned),
+        "interfaces": b"",
+        "endpoints": _endpoints(planned, classification),
+        "address4_l1": planned.address4.level1.astype("<u2").tobytes(),
+        "address4_l2": planned.address4.level2.astype("<u4" if planned.plan.features.wide_blocks else "<u2").tobytes(),
+        "address4_l3": planned.address4.level3.astype("<u2").tobytes(),
+        "address6": planned.address6.entries.tobytes(),
+        "ports": planned.l4.ports.astype("<u2").tobytes(),
+        "source_ports": b"" if planned.l4.source_ports is None else planned.l4.source_ports.astype("<u2").tobytes(),
+        "port_pairs": b"" if planned.l4.pairs is None else planned.l4.pairs.astype("<u2").tobytes(),
+        "icmp": planned.l4.icmp.astype("<u2").tobytes(),
+        "protocols": planned.l4.protocols.astype("<u2").tobytes(),
+        "cells": planned.cells.astype("<u2").tobytes(),
+    }
+    return {spec.name: _padded(spec, contents[spec.name]) for spec in planned.plan.tables()}
+
+
+def used_elements(planned: PlannedTables, spec: TableSpec) -> int:
+    """How many of a table's elements carry something."""
+    used = {
+        "interfaces": 0,
+        "endpoints": len(planned.endpoints),
+        "address4_l2": planned.address4.level2.size,
+        "address4_l3": planned.address4.level3.size,
+        "address6": planned.address6.used,
+        "port_pairs": 0 if planned.l4.pairs is None else planned.l4.pairs.size,
+        "cells": planned.cells.size,
+    }
+    return used.get(spec.name, spec.count)
+
+
+def _padded(spec: TableSpec, content: bytes) -> bytes:
+    if len(content) > spec.size:
+        raise AssertionError(f"table {spec.name}: {len(content)} bytes for {spec.size} bytes of room")
+    return content.ljust(spec.size, b"\0")
+
+
+def _header(planned: PlannedTables) -> bytes:
+    header = np.zeros(1, dtype=HEADER.dtype)
+    header["l4_stride"] = planned.l4_classes
+    header["peer6_default"] = planned.address6.default
+    header["address6_seed"] = planned.address6.seed
+    header["address6_lengths"] = len(planned.address6.lengths)
+    header["source_stride"] = planned.l4.source_stride
+    header["lengths"][0, : len(planned.address6.lengths)] = planned.address6.lengths
+    return header.tobytes()
+
+
+def _endpoints(planned: PlannedTables, classification: Classification) -> bytes:
+    geometry = planned.plan.geometry
+    struct = endpoint_struct(geometry.own4, geometry.own6)
+    table = np.zeros(geometry.endpoints, dtype=struct.dtype)
+    for own in ("own4", "own6"):
+        for row in ("egress_row", "ingress_row"):
+            table[own][row] = UNRESTRICTED
+    for number, entity in enumerate(planned.endpoints):
+        record = table[number]
+        record["id"] = number
+        counts = {4: 0, 6: 0}
+        for address in entity.addresses:
+            slot = record[f"own{address.version}"][counts[address.version]]
+            counts[address.version] += 1
+            slot["address"] = _own_address(address)
+            slot["egress_row"], slot["ingress_row"] = endpoint_rows(planned, classification, entity, str(address))
+        record["own4_count"], record["own6_count"] = counts[4], counts[6]
+    return table.tobytes()
+
+
+def _own_address(address: IPv4Address | IPv6Address) -> int | tuple[int, int, int, int]:
+    """Network order bytes as the machine reads them."""
+    if address.version == 4:
+        return int.from_bytes(address.packed, "little")
+    return address_words(int(address))

@@ -1,0 +1,126 @@
+"""Whether a program keeps the IR's own rules. A violation is a mistake of the compiler, never of the user's input.
+
+Checked when lowering is done and again after every pass, so that later stages need not doubt what they read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bpfence.ir.expressions import ANYONE
+from bpfence.ir.illegal import IllegalProgram
+from bpfence.ir.match_legality import MAX_DEPTH, check_alternative, check_labels, check_peer
+from bpfence.ir.nodes import Action, Direction, Layer, Origin, Policy, Program, Rule, Section, Tier
+
+__all__ = ["MAX_DEPTH", "IllegalProgram", "ProgramChecker", "check_program"]
+
+
+def check_program(program: Program) -> None:
+    """IllegalProgram, naming the first node that is not legal, or nothing."""
+    ProgramChecker().check(program)
+
+
+@dataclass(slots=True)
+class ProgramChecker:
+    """Checks a series of programs, each made from the one before: a policy found legal once is not read again."""
+
+    _legal: dict[tuple[int, bool], Policy] = field(default_factory=dict)
+    """By identity and `Tier.order_free`. INVARIANT: holds the policies, so that no identity is given away again."""
+
+    def check(self, program: Program) -> None:
+        """As `check_program`."""
+        _check_unique("layer", [layer.name for layer in program.layers])
+        for layer in program.layers:
+            try:
+                self._check_layer(layer)
+            except IllegalProgram as problem:
+                raise problem.inside(f"layer {layer.name!r}") from None
+
+    def _check_layer(self, layer: Layer) -> None:
+        _check_unique("tier", [tier.name for tier in layer.tiers])
+        for tier in layer.tiers:
+            try:
+                self._check_tier(tier)
+            except IllegalProgram as problem:
+                raise problem.inside(f"tier {tier.name!r}") from None
+        _check_sorted("tiers", [(tier.order, "") for tier in layer.tiers])
+
+    def _check_tier(self, tier: Tier) -> None:
+        if tier.end not in (Action.PASS, Action.DENY):
+            raise IllegalProgram(f"a tier can't end in {tier.end.value!r}")
+        for direction in Direction:
+            _check_exemptions(tier.exemptions(direction), direction)
+        _check_unique("policy", [policy.name for policy in tier.policies])
+        _check_sorted("policies", [policy.order for policy in tier.policies])
+        for policy in tier.policies:
+            try:
+                self._check_policy(policy, tier.order_free)
+            except IllegalProgram as problem:
+                raise problem.inside(f"policy {policy.name!r}") from None
+
+    def _check_policy(self, policy: Policy, order_free: bool) -> None:
+        if (id(policy), order_free) in self._legal:
+            return
+        _check_origin(policy.origin)
+        check_labels(policy.subject)
+        for direction in Direction:
+            if (section := policy.section(direction)) is not None:
+                _check_section(section, direction, order_free)
+        self._legal[id(policy), order_free] = policy
+
+
+def _check_exemptions(rules: tuple[Rule, ...], direction: Direction) -> None:
+    for index, rule in enumerate(rules):
+        try:
+            if rule.action is not Action.ALLOW:
+                raise IllegalProgram(f"an exemption can't {rule.action.value!r}")
+            _check_match(rule)
+        except IllegalProgram as problem:
+            raise problem.inside(f"{direction.value} exemption {index}") from None
+
+
+def _check_section(section: Section, direction: Direction, order_free: bool) -> None:
+    _check_origin(section.origin)
+    for index, rule in enumerate(section.rules):
+        try:
+            _check_rule(rule, order_free)
+        except IllegalProgram as problem:
+            raise problem.inside(f"{direction.value} rule {index}") from None
+
+
+def _check_rule(rule: Rule, order_free: bool) -> None:
+    if order_free and rule.action in (Action.PASS, Action.LOG):
+        raise IllegalProgram(f"{rule.action.value!r} in a tier without order")
+    _check_match(rule)
+    _check_origin(rule.origin)
+
+
+def _check_match(rule: Rule) -> None:
+    check_peer(rule.peer)
+    if rule.own is not ANYONE:
+        check_peer(rule.own)
+    for alternative in rule.l4:
+        check_alternative(alternative)
+
+
+def _check_origin(origin: Origin) -> None:
+    span = origin.span
+    if not (origin.policy and (span.path or span.relative) and span.line > 0 and span.column > 0):
+        raise IllegalProgram(f"no origin: {origin!r}")
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise IllegalProgram(f"{count} nodes named {what} {name!r}")
+
+
+def _check_sorted(what: str, orders: Iterable[tuple[float, str]]) -> None:
+    previous: tuple[float, str] | None = None
+    for order in orders:
+        # Written so that a NaN, which compares as false with everything, is refused.
+        if not order[0] == order[0] or (previous is not None and not previous <= order):
+            raise IllegalProgram(f"{what} are not sorted by their order: {previous!r} before {order!r}")
+        previous = order

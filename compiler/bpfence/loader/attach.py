@@ -1,0 +1,131 @@
+"""Dispatchers on interfaces: who stands at the hooks, what has to be attached or taken off, and doing it so that it can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bpfence.errors import AttachConflict, KernelError
+from bpfence.loader.netlink import FILTER_HANDLE, FILTER_NAME, FILTER_PRIORITY, Direction, Filter, Netlink
+
+DIRECTIONS: tuple[Direction, ...] = ("egress", "ingress")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What stands at the clsact hooks of a namespace. ``qdiscs``: interface -> kind at the clsact place."""
+
+    qdiscs: Mapping[int, str]
+    filters: tuple[Filter, ...]
+    names: Mapping[int, str]
+
+    def at(self, index: int) -> tuple[Filter, ...]:
+        return tuple(item for item in self.filters if item.index == index)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One dispatcher at one hook."""
+
+    index: int
+    direction: Direction
+
+
+def survey_hooks(netlink: Netlink) -> Hooks:
+    """Read every clsact hook of the current namespace."""
+    qdiscs = netlink.ingress_qdiscs()
+    filters = tuple(item for index, kind in sorted(qdiscs.items()) if kind == "clsact" for item in netlink.filters(index))
+    return Hooks(qdiscs, filters, {link.index: link.name for link in netlink.links()})
+
+
+def own_attachments(hooks: Hooks, programs: Mapping[Direction, int]) -> frozenset[Attachment]:
+    """The hooks where our dispatchers stand: our name, and the kernel ids of our pinned programs."""
+    return frozenset(
+        Attachment(item.index, item.direction)
+        for item in hooks.filters
+        if is_named_ours(item) and item.program == programs.get(item.direction)
+    )
+
+
+def is_named_ours(item: Filter) -> bool:
+    """A bpfence dispatcher by its name: ours, or one of a bpfence with other pins."""
+    return item.kind == "bpf" and item.name == FILTER_NAME[item.direction]
+
+
+def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Direction, int]) -> None:
+    """Raise AttachConflict when somebody else's program or qdisc stands where ours would have to."""
+    for index in sorted(wanted):
+        name = hooks.names.get(index, str(index))
+        kind = hooks.qdiscs.get(index, "clsact")
+        if kind != "clsact":
+            raise AttachConflict(
+                f"{name}: a foreign {kind} qdisc stands where clsact has to; both can't be, remove it or let its owner use clsact"
+            )
+        for item in hooks.at(index):
+            _refuse_conflict(name, item, programs)
+
+
+def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int]) -> None:
+    if is_named_ours(item):
+        if item.program != programs.get(item.direction):
+            raise AttachConflict(
+                f"{name}: a dispatcher of another bpfence (or of lost pins) is attached: {item.title}; run `bpfence unload` with its "
+                "--bpffs and --state, or `bpfence unload --force` when they are lost"
+            )
+    elif item.priority == FILTER_PRIORITY and (item.kind != "bpf" or item.handle == FILTER_HANDLE):
+        raise AttachConflict(f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}")
+
+
+def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
+    """One line for each foreign filter beside ours."""
+    return tuple(
+        f"{hooks.names.get(item.index, item.index)}: foreign filter {item.title} at the {item.direction} hook stays, asked after ours"
+        for item in hooks.filters
+        if item.index in wanted and not is_named_ours(item)
+    )
+
+
+def attach_dispatchers(
+    netlink: Netlink,
+    missing: Iterable[Attachment],
+    hooks: Hooks,
+    programs: Mapping[Direction, int],
+    undo: ExitStack,
+    record_qdisc: Callable[[int], None],
+) -> None:
+    """Attach what is missing; every step puts its reverse on ``undo``.
+
+    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a crash can't lose whose it is.
+    """
+    made: set[int] = set()
+    for item in sorted(missing, key=lambda one: (one.index, one.direction)):
+        if item.index not in hooks.qdiscs and item.index not in made:
+            record_qdisc(item.index)
+            netlink.add_clsact(item.index)
+            undo.callback(netlink.remove_clsact, item.index)
+            made.add(item.index)
+        netlink.add_filter(item.index, item.direction, programs[item.direction])
+        undo.callback(netlink.remove_filter, item.index, item.direction)
+
+
+def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
+    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose qdisc went.
+
+    An interface that has gone meanwhile took both with it.
+    """
+    for item in sorted(items, key=lambda one: (one.index, one.direction)):
+        _unless_gone(netlink, item.index, lambda one=item: netlink.remove_filter(one.index, one.direction))  # type: ignore[misc]
+    hooks = survey_hooks(netlink)
+    unused = [index for index in our_qdiscs if hooks.qdiscs.get(index) == "clsact" and not hooks.at(index)]
+    for index in unused:
+        _unless_gone(netlink, index, lambda one=index: netlink.remove_clsact(one))  # type: ignore[misc]
+    return tuple(unused)
+
+
+def _unless_gone(netlink: Netlink, index: int, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except KernelError:
+        if any(link.index == index for link in netlink.links()):
+            raise

@@ -1,0 +1,57 @@
+"""Ethernet frames for test runs: a simulated packet in, the bytes that the kernel would see out."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+Address = IPv4Address | IPv6Address
+
+_ETHERNET = bytes.fromhex("020000000001020000000002")
+_SYN = 0x02
+
+
+def first_frame(
+    source: Address,
+    destination: Address,
+    protocol: int,
+    source_port: int | None = None,
+    destination_port: int | None = None,
+    icmp_type: int | None = None,
+    icmp_code: int | None = None,
+) -> bytes:
+    """The first packet of a flow, with valid lengths and IPv4 checksum; a TCP packet is a SYN. Ports in host order."""
+    payload = transport_header(protocol, source_port or 0, destination_port or 0, icmp_type or 0, icmp_code or 0)
+    if isinstance(source, IPv4Address):
+        return _ETHERNET + b"\x08\x00" + ipv4_header(source.packed, destination.packed, protocol, len(payload)) + payload
+    header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + source.packed + destination.packed
+    return _ETHERNET + b"\x86\xdd" + header + payload
+
+
+def ipv4_header(source: bytes, destination: bytes, protocol: int, payload: int) -> bytes:
+    """Twenty bytes without options."""
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + payload, 1, 0, 64, protocol, 0, source, destination)
+    return header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:]
+
+
+def internet_checksum(data: bytes) -> int:
+    """RFC 1071, of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def transport_header(protocol: int, source_port: int, destination_port: int, icmp_type: int, icmp_code: int) -> bytes:
+    """The header of a first packet; sixteen zero bytes for protocols without one that is read."""
+    match protocol:
+        case 6:
+            return struct.pack("!HHIIBBHHH", source_port, destination_port, 1, 0, 5 << 4, _SYN, 65535, 0, 0)
+        case 17:
+            return struct.pack("!HHHH", source_port, destination_port, 16, 0) + bytes(8)
+        case 132:
+            return struct.pack("!HHII", source_port, destination_port, 0, 0) + struct.pack("!BBH", 1, 0, 20) + bytes(16)
+        case 1 | 58:
+            return struct.pack("!BBHHH", icmp_type, icmp_code, 0, 0x6266, 1) + bytes(8)
+        case _:
+            return bytes(16)

@@ -1,0 +1,161 @@
+"""Which interface leads to which local endpoint: the manifest's endpoints and the node's links, routes and neighbours in, indices out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import numpy as np
+
+from bpfence.emit.artefact import EndpointEntry
+from bpfence.errors import AttachConflict, BudgetError
+from bpfence.loader.netlink import HostRoute, Link, Neighbour, Netlink
+from bpfence.plan.layout import INTERFACE, INTERFACE_HASH, INTERFACE_PROBES
+
+_POD_KINDS = frozenset(("veth", "netkit", "tun", "ipvlan", "macvlan", "macvtap", "dummy"))
+"""What a pod's interface can be when only a neighbour entry points at it; a neighbour behind hardware is another machine."""
+_ANNOTATE = "name each pod's own interface in its annotation bpfence.io/interface"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointInterface:
+    """A local endpoint and the interface found for it. ``evidence``: annotation, route or neighbour."""
+
+    endpoint: EndpointEntry
+    index: int
+    name: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found, in the manifest's order, and one line for each endpoint without an interface."""
+
+    found: tuple[EndpointInterface, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    by_name: dict[str, Link]
+    by_index: dict[int, Link]
+    routes: dict[str, int]
+    neighbours: dict[str, int]
+    uplinks: frozenset[int]
+
+
+def discover_interfaces(endpoints: Iterable[EndpointEntry], netlink: Netlink) -> Discovery:
+    """Find every endpoint's interface in the current network namespace.
+
+    The annotation decides alone; without one a host route to one of the endpoint's addresses, then a neighbour entry (through
+    a bridge to the port behind it). An interface that carries a default route, or loopback, is nobody's. Raises AttachConflict
+    when endpoints and interfaces do not pair one to one.
+    """
+    facts = _facts(netlink)
+    found: list[EndpointInterface] = []
+    warnings: list[str] = []
+    for endpoint in endpoints:
+        match _find(endpoint, facts):
+            case (int() as index, str() as evidence):
+                found.append(EndpointInterface(endpoint, index, facts.by_index[index].name, evidence))
+            case why:
+                warnings.append(f"{endpoint.name}: {why}; its policy is not enforced on this node")
+    _refuse_shared(found)
+    return Discovery(tuple(found), tuple(warnings))
+
+
+def interface_table(found: Iterable[EndpointInterface], slots: int) -> bytes:
+    """The image of the ``interfaces`` table: open addressing, at most INTERFACE_PROBES slots from the hash.
+
+    ``slots``: a power of two. Raises BudgetError when an interface finds no place.
+    """
+    table = np.zeros(slots, dtype=INTERFACE.dtype)
+    for item in sorted(found, key=lambda one: one.index):
+        place = _free_place(table["ifindex"].__getitem__, item.index, slots)
+        table[place] = (item.index, item.endpoint.id)
+    return table.tobytes()
+
+
+def read_interface_table(image: bytes) -> dict[int, int]:
+    """Interface index -> endpoint, as a slot's table says."""
+    table = np.frombuffer(image, dtype=INTERFACE.dtype)
+    return {int(entry["ifindex"]): int(entry["endpoint"]) for entry in table if entry["ifindex"]}
+
+
+def _free_place(taken: Callable[[int], int], index: int, slots: int) -> int:
+    start = (index * INTERFACE_HASH & 0xFFFFFFFF) >> 16
+    for step in range(INTERFACE_PROBES):
+        place = (start + step) & (slots - 1)
+        if not taken(place):
+            return place
+    raise BudgetError(f"the interface table ({slots} slots) has no place near the hash of interface {index}")
+
+
+def _facts(netlink: Netlink) -> _Facts:
+    links = netlink.links()
+    by_index = {link.index: link for link in links}
+    uplinks = netlink.default_route_interfaces() | {link.index for link in links if link.loopback}
+    return _Facts(
+        by_name={link.name: link for link in links},
+        by_index=by_index,
+        routes=_route_map(netlink.host_routes(), by_index),
+        neighbours=_neighbour_map(netlink.neighbours(), by_index, netlink.bridge_ports()),
+        uplinks=uplinks,
+    )
+
+
+def _route_map(routes: Iterable[HostRoute], links: dict[int, Link]) -> dict[str, int]:
+    return {_canonical(route.address): route.index for route in routes if route.index in links}
+
+
+def _neighbour_map(
+    neighbours: Iterable[Neighbour], links: dict[int, Link], ports: dict[tuple[int, str], int]
+) -> dict[str, int]:
+    """Address -> interface; behind a bridge the port that the hardware address was seen on."""
+    result: dict[str, int] = {}
+    for item in neighbours:
+        link = links.get(item.index)
+        if link is None:
+            continue
+        index = ports.get((link.index, item.hardware), 0) if link.kind == "bridge" else item.index
+        if index in links and links[index].kind in _POD_KINDS:
+            result[_canonical(item.address)] = index
+    return result
+
+
+def _find(endpoint: EndpointEntry, facts: _Facts) -> tuple[int, str] | str:
+    """(index, evidence), or why there is none."""
+    if endpoint.interface:
+        link = facts.by_name.get(endpoint.interface)
+        if link is None or link.loopback:
+            return f"its annotation names interface {endpoint.interface}, which is not there"
+        if link.index in facts.uplinks:
+            raise AttachConflict(
+                f"{endpoint.name}: its annotation names {link.name}, which carries the node's default route"
+            )
+        return link.index, "annotation"
+    addresses = [_canonical(address) for address in endpoint.addresses]
+    for evidence, known in (("route", facts.routes), ("neighbour", facts.neighbours)):
+        found = sorted({known[address] for address in addresses if address in known} - facts.uplinks)
+        if len(found) > 1:
+            names = ", ".join(facts.by_index[index].name for index in found)
+            raise AttachConflict(f"{endpoint.name}: its addresses lead to several interfaces ({names}); {_ANNOTATE}")
+        if found:
+            return found[0], evidence
+    return "no interface leads to " + (", ".join(endpoint.addresses) or "it (it has no address)")
+
+
+def _refuse_shared(found: Iterable[EndpointInterface]) -> None:
+    owners: dict[int, list[EndpointInterface]] = defaultdict(list)
+    for item in found:
+        owners[item.index].append(item)
+    for items in owners.values():
+        if len(items) > 1:
+            names = ", ".join(item.endpoint.name for item in items)
+            raise AttachConflict(f"interface {items[0].name} leads to several endpoints ({names}); {_ANNOTATE}")
+
+
+def _canonical(address: str) -> str:
+    return str(ip_address(address))

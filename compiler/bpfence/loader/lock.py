@@ -1,0 +1,41 @@
+"""One transaction at a time: a file lock in the state folder that says who holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bpfence.errors import KernelError
+
+
+class LockHeld(KernelError):
+    """Somebody else's transaction is under way on this node."""
+
+
+@contextmanager
+def node_lock(state: Path) -> Iterator[None]:
+    """Hold the node's lock for the block; the kernel drops it when the process ends, however it ends. Raises LockHeld."""
+    path = state / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockHeld(
+                f"another bpfence transaction is under way: {_holder(descriptor)}; try again when it is done"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 512, 0).decode(errors="replace") or "its holder has not said who it is"

@@ -1,0 +1,251 @@
+"""Programs: loaded into the kernel, pinned, asked about, and run on test packets."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bpfence.errors import KernelError, PermissionMissing, VerifierError
+from bpfence.loader.clang import INSTRUCTION, Instructions, compiled
+from bpfence.loader.maps import NAME_LENGTH
+from bpfence.loader.syscalls import (
+    BpfCall,
+    Command,
+    ObjectInfo,
+    ProgramLoad,
+    ProgramTestRun,
+    SocketBuffer,
+    address_of,
+)
+
+SCHED_CLS = 3
+LICENSE = b"Dual BSD/GPL"
+VERIFIER_LOG = 16 << 20
+USEFUL_LINES = 12
+DATA_OUT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """What the kernel says about a program. ``tag``: its hash over the instructions, map numbers left out."""
+
+    id: int
+    name: str
+    tag: str
+    bytecode: int
+    """bytes of BPF after the verifier's rewriting"""
+    machine_code: int
+    """bytes of JITed code; 0 = interpreted"""
+    verified_instructions: int
+    map_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """Outcome of a test run. ``retval``: the program's answer, signed; ``mark``: afterwards; ``duration_ns``: average of one run."""
+
+    __test__ = False  # pytest would take the name for a test class
+
+    retval: int
+    mark: int
+    duration_ns: int
+    data: bytes
+
+
+class _KernelProgramInfo(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_prog_len", ctypes.c_uint32),
+        ("xlated_prog_len", ctypes.c_uint32),
+        ("jited_prog_insns", ctypes.c_uint64),
+        ("xlated_prog_insns", ctypes.c_uint64),
+        ("load_time", ctypes.c_uint64),
+        ("created_by_uid", ctypes.c_uint32),
+        ("nr_map_ids", ctypes.c_uint32),
+        ("map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * 16),
+        ("between", ctypes.c_uint8 * 136),
+        ("verified_insns", ctypes.c_uint32),
+        ("attach_btf_obj_id", ctypes.c_uint32),
+    )
+
+
+@dataclass(slots=True)
+class Program:
+    """A loaded program, open in this process; ``load_seconds`` is the time the kernel took (verifier and JIT)."""
+
+    name: str
+    fd: int
+    load_seconds: float = 0.0
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def load_programs(
+    text: str,
+    functions: Sequence[str],
+    maps: Mapping[str, str | Path],
+    defines: Mapping[str, int | str] | None = None,
+) -> dict[str, Program]:
+    """Compile ``text`` and load its ``functions`` as tc classifiers.
+
+    ``maps``: C map name -> where that map is pinned; the text finds the path in the macro ``PIN_<name>``. The caller closes the programs.
+    Raises CompileError, VerifierError (``log`` has everything the verifier said), KernelError, FeatureMissing, PermissionMissing.
+    """
+    pins = {f"PIN_{name}": os.fspath(path) for name, path in maps.items()}
+    missing = sorted(str(path) for path in maps.values() if not Path(path).exists())
+    if missing:
+        raise KernelError(f"no map is pinned at {', '.join(missing)}")
+    loaded: dict[str, Program] = {}
+    try:
+        with compiled(text, functions, {**(defines or {}), **pins}) as parts:
+            for part in parts:
+                loaded[part.name] = _load(part)
+    except BaseException:
+        for program in loaded.values():
+            program.close()
+        raise
+    return loaded
+
+
+def _load(part: Instructions) -> Program:
+    began = time.perf_counter()
+    try:
+        fd = _program_load(part, 0, 0, 0)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise PermissionMissing(f"can't load {part.name}: {error.strerror}; run as root") from error
+        raise _rejection(part, error) from error
+    return Program(part.name, fd, time.perf_counter() - began)
+
+
+def _program_load(part: Instructions, level: int, log: int, log_size: int) -> int:
+    code = ctypes.create_string_buffer(part.code, len(part.code))
+    license_text = ctypes.create_string_buffer(LICENSE)
+    attributes = ProgramLoad(
+        SCHED_CLS,
+        len(part.code) // INSTRUCTION,
+        address_of(code),
+        address_of(license_text),
+        level,
+        log_size,
+        log,
+        0,
+        0,
+        part.name.encode()[:NAME_LENGTH],
+    )
+    return BpfCall()(Command.PROG_LOAD, attributes)
+
+
+def _rejection(part: Instructions, error: OSError) -> KernelError:
+    """Load once more with the log on, for the reason."""
+    log = ctypes.create_string_buffer(VERIFIER_LOG)
+    try:
+        os.close(_program_load(part, 1, address_of(log), VERIFIER_LOG))
+    except OSError:
+        text = log.value.decode(errors="replace")
+        useful = [line for line in text.splitlines() if line and not line.startswith("processed ")]
+        return VerifierError(
+            f"the kernel rejects {part.name} ({error.strerror}):\n" + "\n".join(useful[-USEFUL_LINES:]), text
+        )
+    return KernelError(f"can't load {part.name}: {error.strerror}")
+
+
+def program_info(fd: int) -> ProgramInfo:
+    """What the kernel says about the program. Raises KernelError when ``fd`` is no program."""
+    if not os.readlink(f"/proc/self/fd/{fd}").endswith("bpf-prog"):
+        raise KernelError(f"descriptor {fd} is not a program")
+    ids = (ctypes.c_uint32 * 64)()
+    raw = _KernelProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+    BpfCall()(Command.OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(raw), address_of(raw)))
+    return ProgramInfo(
+        raw.id,
+        raw.name.decode(),
+        bytes(raw.tag).hex(),
+        raw.xlated_prog_len,
+        raw.jited_prog_len,
+        raw.verified_insns,
+        tuple(sorted(ids[: raw.nr_map_ids])),
+    )
+
+
+class TestRunner:
+    """Runs one program on many packets: every structure is made once, a run costs a system call and little else."""
+
+    __test__ = False  # pytest would take the name for a test class
+    __slots__ = ("_attributes", "_call", "_context_in", "_context_out", "_data_out")
+
+    def __init__(self, program_fd: int, *, ifindex: int = 0, repeat: int = 1, keep_data: bool = False) -> None:
+        """``ifindex``: 0 or 1 is the loopback device; others must exist in the current network namespace."""
+        self._call = BpfCall()
+        self._context_in = SocketBuffer(ifindex=ifindex)
+        self._context_out = SocketBuffer()
+        self._data_out = ctypes.create_string_buffer(DATA_OUT if keep_data else 1)
+        size = ctypes.sizeof(SocketBuffer)
+        self._attributes = ProgramTestRun(
+            prog_fd=program_fd,
+            repeat=repeat,
+            ctx_size_in=size,
+            ctx_in=address_of(self._context_in),
+            ctx_out=address_of(self._context_out),
+            data_out=address_of(self._data_out) if keep_data else 0,
+        )
+
+    def run(self, packet: bytes, mark: int = 0) -> int:
+        """The program's answer to a frame (from its Ethernet header on), signed. Raises KernelError."""
+        attributes = self._attributes
+        attributes.data_in = ctypes.cast(packet, ctypes.c_void_p).value or 0
+        attributes.data_size_in = len(packet)
+        attributes.data_size_out = DATA_OUT if attributes.data_out else 0
+        attributes.ctx_size_out = attributes.ctx_size_in
+        self._context_in.mark = mark
+        try:
+            self._call(Command.PROG_TEST_RUN, attributes)
+        except OSError as error:
+            raise KernelError(f"the test run failed: {error.strerror}") from error
+        retval: int = attributes.retval
+        return retval
+
+    @property
+    def last(self) -> TestRun:
+        """Everything about the last run."""
+        attributes = self._attributes
+        data = self._data_out.raw[: attributes.data_size_out] if attributes.data_out else b""
+        return TestRun(attributes.retval, self._context_out.mark, attributes.duration, data)
+
+
+def test_run(program_fd: int, packet: bytes, *, mark: int = 0, ifindex: int = 0, repeat: int = 1) -> TestRun:
+    """Run a program on one frame, ``repeat`` times on the same buffer. Raises KernelError."""
+    runner = TestRunner(program_fd, ifindex=ifindex, repeat=repeat, keep_data=True)
+    runner.run(packet, mark)
+    return runner.last
+
+
+def test_run_many(
+    program_fd: int, packets: Iterable[bytes], *, mark: int = 0, ifindex: int = 0
+) -> list[int]:
+    """The program's signed answers to many frames, in order. Raises KernelError."""
+    runner = TestRunner(program_fd, ifindex=ifindex)
+    return [runner.run(packet, mark) for packet in packets]
+
+
+test_run.__test__ = False  # type: ignore[attr-defined]  # pytest would collect the two by their names
+test_run_many.__test__ = False  # type: ignore[attr-defined]

@@ -1,0 +1,160 @@
+"""Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for the proof out.
+
+INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation` after the proof. Every step
+puts its reverse on the undo stack, so a failure leaves the slot's earlier content as it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpfence.emit.artefact import Artefact
+from bpfence.emit.folder import check_hashes
+from bpfence.errors import KernelError
+from bpfence.loader.bpffs import PROGRAM_INDEX, SHAPE, SLOT_PROGRAMS, Pins, make_folder, remove_tree
+from bpfence.loader.maps import Map, create_array, pin, prog_array_set, read_array, write_array
+from bpfence.loader.node import Active, Node, Slot, open_slot
+from bpfence.loader.programs import load_programs
+from bpfence.plan.plan import Features, Geometry, Plan
+
+GRACE_SECONDS = 0.05
+"""How long packets that a slot's generation has marked may still be on their way through queues of the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A slot that holds the new tables. ``shape_reused``: no program was loaded."""
+
+    slot: Slot
+    shape_reused: bool
+    programs_loaded: int
+    table_bytes: int
+
+
+def check_artefact(artefact: Artefact) -> None:
+    """The artefact's hashes hold, and its tables are exactly those of its plan. Raises BpfenceError."""
+    check_hashes(artefact)
+    manifest = artefact.manifest
+    try:
+        plan = Plan(Features(**manifest.features), Geometry(**manifest.geometry))
+        wanted = {spec.name: spec.size for spec in plan.tables()}
+    except TypeError as error:
+        raise KernelError(f"the artefact's plan can't be read: {error}; compile it again with this version") from error
+    given = {entry.name: entry.size for entry in manifest.tables}
+    if wanted != given:
+        different = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+        raise KernelError(f"the artefact's tables are not those of its plan ({', '.join(different)}); compile it again")
+
+
+def choose_slot(active: Active) -> int:
+    """The slot that is not in force."""
+    return 1 - active.slot if active.generation else 0
+
+
+def wait_for_packets(committed: float) -> None:
+    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``: CLOCK_BOOTTIME of the last commit."""
+    left = committed + GRACE_SECONDS - time.clock_gettime(time.CLOCK_BOOTTIME)
+    if 0 < left:
+        time.sleep(min(left, GRACE_SECONDS))
+
+
+def stage(node: Node, number: int, artefact: Artefact, interfaces: bytes, undo: ExitStack, stack: ExitStack) -> Staged:
+    """Put the artefact into slot ``number``. ``interfaces``: image of that table, a fact of this node.
+
+    Programs are loaded only when the slot holds others. Raises KernelError; ``undo`` then restores the slot.
+    """
+    images = {**artefact.tables, "interfaces": interfaces}
+    old = node.slots.get(number)
+    if old is not None and _same_shape(old, artefact):
+        return _refill(old, images, undo)
+    return _replace(node, number, artefact, images, undo, stack)
+
+
+def _same_shape(slot: Slot, artefact: Artefact) -> bool:
+    sizes = {name: table.info.value_size for name, table in slot.tables.items()}
+    wanted = {entry.name: entry.size for entry in artefact.manifest.tables}
+    return slot.shape == artefact.manifest.shape and sizes == wanted and set(slot.programs) == set(SLOT_PROGRAMS)
+
+
+def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
+    """Only bytes, and only those of tables that differ."""
+    generation = slot.generation
+    undo.callback(slot.set_generation, generation)
+    slot.set_generation(0)
+    written = 0
+    for name, table in slot.tables.items():
+        before = read_array(table)
+        if before == images[name]:
+            continue
+        undo.callback(write_array, table, before if name != "header" else bytes(8) + before[8:])
+        write_array(table, images[name])
+        written += len(before)
+    return Staged(slot, True, 0, written)
+
+
+def _replace(
+    node: Node, number: int, artefact: Artefact, images: dict[str, bytes], undo: ExitStack, stack: ExitStack
+) -> Staged:
+    """New maps and programs, made beside the slot's old pins; these step aside until the commit."""
+    pins = node.pins
+    folder, place, aside = pins.staging(number), pins.slot(number), pins.retired(number)
+    make_folder(folder)
+    undo.callback(remove_tree, folder)
+    for name, image in images.items():
+        _make_table(folder / name, name, image)
+    _load(pins, folder, artefact)
+    _make_table(folder / SHAPE, SHAPE, bytes.fromhex(artefact.manifest.shape))
+    remove_tree(aside)
+    if place.exists():
+        place.rename(aside)
+        undo.callback(aside.rename, place)
+    folder.rename(place)
+    undo.callback(place.rename, folder)
+    slot = open_slot(place, number, stack)
+    assert slot is not None  # its pins were made above
+    _set_programs(node, slot, undo)
+    return Staged(slot, False, len(slot.programs), sum(len(image) for image in images.values()))
+
+
+def _make_table(path: Path, name: str, image: bytes) -> None:
+    with create_array(name, len(image)) as table:
+        write_array(table, image)
+        pin(table.fd, path)
+
+
+def _load(pins: Pins, folder: Path, artefact: Artefact) -> None:
+    """Compile, load and pin the slot's programs, bound to the slot's tables and the shared maps."""
+    maps = {entry.name: folder / entry.name for entry in artefact.manifest.tables}
+    maps |= {name: pins.shared(name) for name in ("connections", "fragments", "counters")}
+    programs = load_programs(artefact.programs["workload.c"], SLOT_PROGRAMS, maps)
+    for name, program in programs.items():
+        with program:
+            pin(program.fd, folder / name)
+
+
+def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
+    """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
+    old = node.slots.get(slot.number)
+    for name, program in slot.programs.items():
+        index = PROGRAM_INDEX[slot.number, name]
+        prog_array_set(node.maps["programs"], index, program.fd)
+        if old is not None and name in old.programs:
+            undo.callback(prog_array_set, node.maps["programs"], index, old.programs[name].fd)
+        else:
+            undo.callback(_clear_program, node.maps["programs"], index)
+
+
+def _clear_program(programs: Map, index: int) -> None:
+    programs.delete(index.to_bytes(4, "little"))
+
+
+def drop_leftovers(pins: Pins) -> None:
+    """Pins that an interrupted transaction left beside the slots."""
+    for number in (0, 1):
+        for folder in (pins.staging(number), pins.retired(number)):
+            if folder.is_dir():
+                shutil.rmtree(folder)

@@ -1,0 +1,148 @@
+"""Policies of all languages to one program: which layer each joins, in which order.
+
+In: `Policies`, the inventory, options. Out: the `Program`. One layer per engine whose policies are present; NetworkPolicy and the cluster tiers around
+it join the Calico layer, else the Cilium layer, else one of their own; with both present they form a third, and every layer must allow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from bpfence.diagnostics import Diagnostics
+from bpfence.dialects import calico, cilium, kubernetes
+from bpfence.dialects.objects import PolicyObject
+from bpfence.dialects.registry import Policies
+from bpfence.identity.inventory import Inventory
+from bpfence.ir.nodes import Action, Direction, Layer, Policy, Program, Tier
+from bpfence.options import Options
+from bpfence.source.spans import Span
+
+Engine = Literal["kubernetes", "cilium", "calico"]
+ADMIN_ORDER, DEFAULT_ORDER, BASELINE_ORDER = 1_000.0, 1_000_000.0, 10_000_000.0
+UNSUPPORTED_ORDER = float("-inf")
+
+
+def network_policy_engine(policies: Policies, options: Options) -> Engine:
+    """The layer that NetworkPolicy joins."""
+    if options.engine != "auto":
+        return options.engine
+    if policies.calico and policies.cilium:
+        return "kubernetes"
+    if policies.calico:
+        return "calico"
+    return "cilium" if policies.cilium else "kubernetes"
+
+
+def lower_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> Program:
+    """The program of all policies. Errors go to ``diagnostics``; the caller stops on them."""
+    engine = network_policy_engine(policies, options)
+    network, cluster = _split_kubernetes(policies.kubernetes)
+    joined = kubernetes.lower_network_policies(network, engine, options, inventory, diagnostics)
+    admin, baseline = kubernetes.lower_cluster_policies(cluster, options, inventory, diagnostics)
+    denied = kubernetes.lower_unsupported(policies.kubernetes, options, inventory, diagnostics)
+    around = _Enclosure(tuple(joined), tuple(admin), tuple(baseline), tuple(denied))
+    nothing = _Enclosure((), (), (), ())
+    layers: list[Layer] = []
+    if policies.kubernetes and engine == "kubernetes":
+        layers.append(_kubernetes_layer(around))
+    if policies.cilium or (policies.kubernetes and engine == "cilium"):
+        layers.append(
+            _cilium_layer(
+                cilium.lower(policies.cilium, options, inventory, diagnostics), around if engine == "cilium" else nothing
+            )
+        )
+    if policies.calico or (policies.kubernetes and engine == "calico"):
+        tiers = calico.lower(policies.calico, options, inventory, diagnostics)
+        layers.append(_calico_layer(tiers, around if engine == "calico" else nothing))
+    _note_conjunction(layers, policies, diagnostics)
+    return Program(tuple(layers))
+
+
+class _Enclosure:
+    """NetworkPolicies with the Admin and Baseline policies around them, and what is denied as unsupported."""
+
+    def __init__(
+        self,
+        joined: tuple[Policy, ...],
+        admin: tuple[Policy, ...],
+        baseline: tuple[Policy, ...],
+        denied: tuple[Policy, ...],
+    ) -> None:
+        self.joined = joined
+        self.denied = denied
+        self.admin = cluster_tier("kube-admin", ADMIN_ORDER, admin)
+        self.baseline = cluster_tier("kube-baseline", BASELINE_ORDER, baseline)
+
+
+def cluster_tier(name: str, order: float, policies: tuple[Policy, ...]) -> tuple[Tier, ...]:
+    """The Admin or Baseline tier, when there is something in it."""
+    return (Tier(name, order, Action.PASS, _in_order(policies)),) if policies else ()
+
+
+def _in_order(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(sorted(policies, key=lambda policy: policy.order))
+
+
+def _unsupported_tier(policies: tuple[Policy, ...]) -> tuple[Tier, ...]:
+    """What is denied because it can't be enforced, ahead of every allow."""
+    return (Tier("unsupported", UNSUPPORTED_ORDER, Action.PASS, _in_order(policies)),) if policies else ()
+
+
+def _exempt(engine: Engine, direction: Direction, tier: Tier) -> Tier:
+    rules = kubernetes.exempt_rules(engine, direction)
+    if direction is Direction.INGRESS:
+        return replace(tier, exempt_ingress=(*tier.exempt_ingress, *rules))
+    return replace(tier, exempt_egress=(*tier.exempt_egress, *rules))
+
+
+def _kubernetes_layer(around: _Enclosure) -> Layer:
+    tier = Tier("network-policy", DEFAULT_ORDER, Action.DENY, _in_order(around.joined))
+    for direction in Direction:
+        tier = _exempt("kubernetes", direction, tier)
+    middle = (tier,) if around.joined else ()
+    return Layer("kubernetes", (*_unsupported_tier(around.denied), *around.admin, *middle, *around.baseline))
+
+
+def _cilium_layer(policies: tuple[Policy, ...], around: _Enclosure) -> Layer:
+    tier = Tier(
+        "cilium",
+        DEFAULT_ORDER,
+        Action.DENY,
+        _in_order((*policies, *around.joined)),
+        order_free=True,
+        exempt_ingress=cilium.exempt_rules(Direction.INGRESS),
+        exempt_egress=cilium.exempt_rules(Direction.EGRESS),
+    )
+    return Layer("cilium", (*_unsupported_tier(around.denied), *around.admin, tier, *around.baseline))
+
+
+def _calico_layer(tiers: tuple[Tier, ...], around: _Enclosure) -> Layer:
+    merged = [
+        replace(tier, policies=_in_order((*tier.policies, *around.joined))) if tier.name == "default" else tier for tier in tiers
+    ]
+    merged += [*_unsupported_tier(around.denied), *around.admin, *around.baseline]
+    ordered = tuple(sorted(merged, key=lambda tier: (tier.order, tier.name)))
+    return Layer("calico", ordered, "no tier decides; the namespace's profile allows")
+
+
+def _split_kubernetes(objects: tuple[PolicyObject, ...]) -> tuple[tuple[PolicyObject, ...], tuple[PolicyObject, ...]]:
+    network = tuple(item for item in objects if item.kind == "NetworkPolicy")
+    return network, tuple(item for item in objects if item.kind != "NetworkPolicy")
+
+
+def _note_conjunction(layers: list[Layer], policies: Policies, diagnostics: Diagnostics) -> None:
+    if len(layers) < 2:
+        return
+    names = " and ".join(layer.name for layer in layers)
+    span = Span("<input>", 1, 1, 1, 1)
+    for objects in (policies.kubernetes, policies.cilium, policies.calico):
+        if objects:
+            span = objects[0].span()
+            break
+    diagnostics.note(
+        "IR001",
+        span,
+        f"policies of several engines: {names} each form a layer, and every layer must allow a connection",
+        "use --engine to choose where NetworkPolicy belongs",
+    )

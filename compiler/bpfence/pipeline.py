@@ -1,0 +1,102 @@
+"""The whole compiler on one screen: loaded input to program, to classification, to artefact."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bpfence.classify.classification import Classification, classify, subjects_of
+from bpfence.diagnostics import Diagnostics
+from bpfence.emit.artefact import Artefact
+from bpfence.emit.emit import EmitInput, emit_artefact
+from bpfence.errors import UsageError
+from bpfence.identity.numbers import number_identities
+from bpfence.identity.world import Entity, World, build_world
+from bpfence.ir.nodes import Program
+from bpfence.loading import LoadedInput
+from bpfence.lowering import lower_policies
+from bpfence.options import Options
+from bpfence.passes import run_passes
+from bpfence.plan.build import plan_tables
+from bpfence.timing import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """A program with the world it is about. ``diagnostics``: everything said so far, no error among it."""
+
+    program: Program
+    world: World
+    diagnostics: Diagnostics
+
+
+def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = None) -> Analysed:
+    """Lower and check. InputError with every diagnostic when the input can't be used."""
+    watch = watch or Stopwatch()
+    loaded.diagnostics.stop_on_errors()
+    with watch.stage("lower"):
+        program = lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
+        loaded.diagnostics.stop_on_errors()
+    with watch.stage("passes"):
+        program = run_passes(program)
+    with watch.stage("identity"):
+        world = build_world(loaded.inventory)
+    return Analysed(program, world, loaded.diagnostics)
+
+
+def compile_artefact(
+    loaded: LoadedInput, options: Options, previous_identities: Mapping[str, Any] | None = None, watch: Stopwatch | None = None
+) -> Artefact:
+    """The artefact for one node."""
+    watch = watch or Stopwatch()
+    analysed = analyse(loaded, options, watch)
+    node = choose_node(analysed.world, options)
+    endpoints = local_endpoints(analysed.world, node)
+    with watch.stage("identity"):
+        identities = number_identities(analysed.world, previous_identities)
+    with watch.stage("classify"):
+        classification = classify_endpoints(analysed, endpoints, options)
+    with watch.stage("plan"):
+        planned = plan_tables(classification, endpoints)
+    with watch.stage("emit"):
+        inputs = {file.relative: file.sha256 for file in loaded.files}
+        source = EmitInput(analysed.program, classification, planned, identities, node, options, inputs)
+        return emit_artefact(source)
+
+
+def classify_endpoints(analysed: Analysed, endpoints: tuple[Entity, ...], options: Options) -> Classification:
+    """Decide every packet of the endpoints."""
+    return classify(analysed.program, analysed.world, tuple(subjects_of(endpoints)), merge=options.optimise)
+
+
+def local_endpoints(world: World, node: str) -> tuple[Entity, ...]:
+    """Pods of the node that have an address, by name."""
+    return tuple(pod for pod in world.pods if pod.node == node and pod.addresses)
+
+
+def choose_node(world: World, options: Options) -> str:
+    """The node to compile for. UsageError when it can't be told."""
+    if options.node is not None:
+        _require_known(world, options.node)
+        return options.node
+    if len(world.nodes) == 1:
+        return world.nodes[0]
+    host = socket.gethostname()
+    if host in world.nodes:
+        return host
+    if not world.nodes:
+        return _only_pod_node(world, host)
+    names = ", ".join(world.nodes[:5]) + (", ..." if len(world.nodes) > 5 else "")
+    raise UsageError(f"the inventory has {len(world.nodes)} nodes ({names}) and none is this host {host}: choose one with --node")
+
+
+def _only_pod_node(world: World, host: str) -> str:
+    used = sorted({pod.node for pod in world.pods if pod.node})
+    return used[0] if len(used) == 1 else host
+
+
+def _require_known(world: World, node: str) -> None:
+    if world.nodes and node not in world.nodes and all(pod.node != node for pod in world.pods):
+        raise UsageError(f"the inventory has no node {node}; it has {', '.join(world.nodes[:10])}")

@@ -1,0 +1,122 @@
+"""The world a policy is judged in: inventory, policies and options in; answers to "whose address is this?" out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
+
+from bpfence.dialects.objects import PolicyObject
+from bpfence.errors import UsageError
+from bpfence.identity.inventory import Address, Inventory, Pod
+from bpfence.options import Options
+
+Network = IPv4Network | IPv6Network
+
+
+class PolicySet(Protocol):
+    """The policy objects of one input, by dialect."""
+
+    @property
+    def kubernetes(self) -> tuple[PolicyObject, ...]: ...
+
+    @property
+    def cilium(self) -> tuple[PolicyObject, ...]: ...
+
+    @property
+    def calico(self) -> tuple[PolicyObject, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One end of a packet. Exactly one of ``pod``, ``node`` and ``service`` says who owns the address; none = outside.
+
+    ``pod``: a pod on the pod network. ``node``: a node's name; its host-network pods are the node. ``address``
+    is None only for a workload without pods, which no address rule can see.
+    """
+
+    address: Address | None
+    pod: Pod | None = None
+    node: str | None = None
+    service: bool = False
+
+    @property
+    def outside(self) -> bool:
+        return self.address is not None and self.pod is None and self.node is None and not self.service
+
+    def within(self, network: Network) -> bool:
+        """Whether the address lies in the network; IPv4 and IPv6 never match each other."""
+        return self.address is not None and self.address.version == network.version and self.address in network
+
+
+class ReferenceWorld:
+    """Inventory, policies and options, with the owner of every known address."""
+
+    def __init__(self, inventory: Inventory, policies: PolicySet, options: Options) -> None:
+        self.inventory = inventory
+        self.policies = policies
+        self.options = options
+        self.node_addresses = _node_addresses(inventory)
+        self._owners = _owners(inventory, self.node_addresses)
+        self._namespaces = {item.name: item.labels for item in inventory.namespaces}
+        self._accounts = {(item.namespace, item.name): item.labels for item in inventory.service_accounts}
+        self._pods = {(pod.namespace, pod.name): pod for pod in inventory.pods}
+
+    def owner(self, address: Address) -> Party:
+        """Who has the address; an outside party when nobody does."""
+        return self._owners.get(address) or Party(address)
+
+    def pod(self, endpoint: str) -> Pod:
+        """The pod written ``namespace/name``. UsageError when the inventory has none."""
+        namespace, _, name = endpoint.partition("/")
+        pod = self._pods.get((namespace, name))
+        if pod is None:
+            raise UsageError(f"no pod {endpoint} in the inventory")
+        return pod
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Labels of the Namespace; just its name label when nothing defines it."""
+        return self._namespaces.get(namespace, {"kubernetes.io/metadata.name": namespace})
+
+    def account_labels(self, namespace: str, name: str) -> Mapping[str, str]:
+        return self._accounts.get((namespace, name), {})
+
+    def node_labels(self, name: str) -> Mapping[str, str]:
+        return next((node.labels for node in self.inventory.nodes if node.name == name), {})
+
+
+def parse_address(address: Address | str) -> Address:
+    """An address from text; UsageError when it is none."""
+    if not isinstance(address, str):
+        return address
+    try:
+        return ip_address(address)
+    except ValueError as error:
+        raise UsageError(f"{address!r} is no IP address") from error
+
+
+def on_own_node(pod: Pod, peer: Party) -> bool:
+    """Whether the peer is the node the pod runs on: its processes and its host-network pods, by any of its
+    addresses.
+    """
+    return bool(pod.node) and peer.node == pod.node
+
+
+def _node_addresses(inventory: Inventory) -> dict[str, tuple[Address, ...]]:
+    """Addresses of every node by name: the Node object's and those of the host-network pods on it."""
+    found: dict[str, list[Address]] = {node.name: list(node.addresses) for node in inventory.nodes}
+    for pod in inventory.pods:
+        if pod.host_network and pod.node:
+            found.setdefault(pod.node, []).extend(pod.addresses)
+    return {name: tuple(dict.fromkeys(addresses)) for name, addresses in found.items()}
+
+
+def _owners(inventory: Inventory, node_addresses: Mapping[str, tuple[Address, ...]]) -> dict[Address, Party]:
+    """Later entries win: a pod before a node before a service."""
+    services = {address: Party(address, service=True) for item in inventory.services for address in item.addresses}
+    nodes = {address: Party(address, node=name) for name, addresses in node_addresses.items() for address in addresses}
+    pods = {
+        address: Party(address, pod=pod) for pod in inventory.pods if not pod.host_network for address in pod.addresses
+    }
+    return {**services, **nodes, **pods}

@@ -1,0 +1,173 @@
+"""The emitted tables read back: the verdict of a new flow's first packet at one endpoint.
+
+In: an artefact's manifest and images (nothing of the stages that made them but the layout). Out: `Answer`s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpfence.emit.artefact import Artefact, LayerDecision, RowEntry
+from bpfence.errors import UsageError
+from bpfence.flows import always_passes
+from bpfence.plan.layout import (
+    ADDRESS6_BUCKET,
+    ADDRESS6_ENTRY,
+    CELL_ALLOW,
+    CELL_DECISION_MASK,
+    CELL_LOG,
+    HEADER,
+    UNRESTRICTED,
+    address6_hash,
+    endpoint_struct,
+)
+
+Address = IPv4Address | IPv6Address
+PORT_INDEX = {6: 0, 17: 1, 132: 2}
+ICMP_INDEX = {(4, 1): 0, (6, 58): 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet as its endpoint sees it. Ports are those of the packet, host order; None = not there or not readable."""
+
+    endpoint: str
+    direction: str
+    own: Address
+    peer: Address
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``cell`` None: no row, unrestricted. ``layers``: the decision when the cell carries its number."""
+
+    allowed: bool
+    cell: int | None = None
+    layers: tuple[LayerDecision, ...] = ()
+
+
+class Simulator:
+    """Reads one artefact's tables."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        manifest = artefact.manifest
+        self._manifest = manifest
+        self._endpoint_ids = {entry.name: entry.id for entry in manifest.endpoints}
+        self._rows: dict[tuple[str, int, str], RowEntry] = {}
+        for row in manifest.rows:
+            for endpoint in row.endpoints:
+                self._rows[row.direction, row.offset, endpoint] = row
+        images = artefact.tables
+        geometry = manifest.geometry
+        self._header = np.frombuffer(images["header"], dtype=HEADER.dtype)[0]
+        struct = endpoint_struct(geometry["own4"], geometry["own6"])
+        self._endpoints = np.frombuffer(images["endpoints"], dtype=struct.dtype)
+        block = "<u4" if manifest.features["wide_blocks"] else "<u2"
+        self._level1 = _shorts(images["address4_l1"])
+        self._level2 = np.frombuffer(images["address4_l2"], dtype=block)
+        self._level3 = _shorts(images["address4_l3"])
+        self._address6: NDArray[Any] | None = None
+        if "address6" in images:
+            self._address6 = np.frombuffer(images["address6"], dtype=ADDRESS6_ENTRY.dtype)
+        self._ports = _shorts(images["ports"])
+        self._source_ports = _shorts(images["source_ports"]) if "source_ports" in images else None
+        self._pairs = _shorts(images["port_pairs"]) if "port_pairs" in images else None
+        self._icmp = _shorts(images["icmp"])
+        self._protocols = _shorts(images["protocols"])
+        self._cells = _shorts(images["cells"])
+
+    def decide(self, packet: Packet) -> Answer:
+        """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not have."""
+        if always_passes(packet.protocol, packet.icmp_type, packet.icmp_code):
+            return Answer(True)
+        row = self.row(packet.endpoint, packet.direction, packet.own)
+        if row is None:
+            return Answer(packet.direction == "ingress" or self._owns(packet.endpoint, packet.own))
+        if row == UNRESTRICTED:
+            return Answer(True)
+        stride = int(self._header["l4_stride"])
+        cell = int(self._cells[row + self.peer_class(packet.peer) * stride + self.l4_class(packet)])
+        return Answer(bool(cell & CELL_ALLOW), cell, self._layers(packet, row, cell))
+
+    def row(self, endpoint: str, direction: str, own: Address) -> int | None:
+        """First cell of the row for one own address; None when the endpoint does not have the address."""
+        record = self._record(endpoint)
+        wanted: Any = int.from_bytes(own.packed, "little") if own.version == 4 else list(_words(own))
+        for slot in record[f"own{own.version}"][: int(record[f"own{own.version}_count"])]:
+            if np.array_equal(slot["address"], wanted):
+                return int(slot[f"{direction}_row"])
+        return None
+
+    def peer_class(self, peer: Address) -> int:
+        if peer.version == 4:
+            address = int(peer)
+            block = int(self._level1[address >> 16])
+            block = int(self._level2[block * 256 + (address >> 8 & 0xFF)])
+            return int(self._level3[block * 256 + (address & 0xFF)])
+        return self._peer6(peer)
+
+    def l4_class(self, packet: Packet) -> int:
+        ports = PORT_INDEX.get(packet.protocol)
+        if ports is not None and packet.destination_port is not None and packet.source_port is not None:
+            first = int(self._ports[ports * 65536 + packet.destination_port])
+            if self._pairs is None or self._source_ports is None:
+                return first
+            second = int(self._source_ports[ports * 65536 + packet.source_port])
+            return int(self._pairs[first * int(self._header["source_stride"]) + second])
+        icmp = ICMP_INDEX.get((packet.peer.version, packet.protocol))
+        if icmp is not None and packet.icmp_type is not None and packet.icmp_code is not None:
+            if self._manifest.features["icmp_codes"]:
+                return int(self._icmp[icmp * 65536 + (packet.icmp_type << 8 | packet.icmp_code)])
+            return int(self._icmp[icmp * 256 + packet.icmp_type])
+        return int(self._protocols[packet.protocol])
+
+    def _peer6(self, peer: Address) -> int:
+        if self._address6 is None:
+            return int(self._header["peer6_default"])
+        buckets = len(self._address6) // ADDRESS6_BUCKET
+        value = int(peer)
+        for length in self._header["lengths"][: int(self._header["address6_lengths"])].tolist():
+            words = _words(IPv6Address(value >> (128 - length) << (128 - length) if length else 0))
+            start = (address6_hash(words, length, int(self._header["address6_seed"])) & (buckets - 1)) * ADDRESS6_BUCKET
+            for entry in self._address6[start : start + ADDRESS6_BUCKET]:
+                if int(entry["length"]) == length + 1 and tuple(entry["prefix"].tolist()) == words:
+                    return int(entry["peer"])
+        return int(self._header["peer6_default"])
+
+    def _layers(self, packet: Packet, row: int, cell: int) -> tuple[LayerDecision, ...]:
+        entry = self._rows.get((packet.direction, row, f"{packet.endpoint}@{packet.own}"))
+        number = cell & CELL_DECISION_MASK
+        return entry.decisions[number - 1] if entry is not None and number else ()
+
+    def _owns(self, endpoint: str, own: Address) -> bool:
+        return self.row(endpoint, "egress", own) is not None
+
+    def _record(self, endpoint: str) -> Any:
+        if endpoint not in self._endpoint_ids:
+            raise UsageError(f"the artefact has no endpoint {endpoint}")
+        return self._endpoints[self._endpoint_ids[endpoint]]
+
+
+def logged(cell: int) -> bool:
+    """Whether a LOG rule matched on the way to the cell."""
+    return bool(cell & CELL_LOG)
+
+
+def _shorts(image: bytes) -> NDArray[np.uint16]:
+    return np.frombuffer(image, dtype="<u2")
+
+
+def _words(address: Address) -> tuple[int, int, int, int]:
+    raw = address.packed
+    first, second, third, fourth = (int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8, 12))
+    return first, second, third, fourth
