@@ -18,29 +18,34 @@
 /* An ICMP error: belongs to the flow that it quotes, else is decided for itself. */
 #define QUOTES 3
 
-/* How a packet relates to flows. An echo is remembered under the side that asks, so that both sides may ask with one identifier. */
-static __always_inline int tracking_of(struct packet *packet, bool ingress)
+static __always_inline void track_echo(struct packet *packet, bool ingress, __u8 request, __u8 reply)
 {
-	struct connection_key *key = &packet->key;
+	if (packet->code || (packet->type != request && packet->type != reply)) {
+		packet->tracking = STATELESS;
+		return;
+	}
+	packet->tracking = packet->type == request ? OPENS : FOLLOWS;
+	packet->key.role = ingress == (packet->type == request);
+}
+
+/* How the packet relates to flows. An echo is remembered under the side that asks, so that both sides may ask with one identifier. */
+static __always_inline void track(struct packet *packet, bool ingress)
+{
 	__u8 type = packet->type;
 
-	if (key->protocol == PROTOCOL_ICMP && key->family == 4) {
+	if (packet->key.protocol == PROTOCOL_ICMP && packet->key.family == 4) {
 		if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM)
-			return QUOTES;
-		if (packet->code || (type != ICMP_ECHO_REQUEST && type != ICMP_ECHO_REPLY))
-			return STATELESS;
-		key->role = ingress == (type == ICMP_ECHO_REQUEST);
-		return type == ICMP_ECHO_REQUEST ? OPENS : FOLLOWS;
-	}
-	if (key->protocol == PROTOCOL_ICMPV6 && key->family == 6) {
+			packet->tracking = QUOTES;
+		else
+			track_echo(packet, ingress, ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY);
+	} else if (packet->key.protocol == PROTOCOL_ICMPV6 && packet->key.family == 6) {
 		if (type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM)
-			return QUOTES;
-		if (packet->code || (type != ICMPV6_ECHO_REQUEST && type != ICMPV6_ECHO_REPLY))
-			return STATELESS;
-		key->role = ingress == (type == ICMPV6_ECHO_REQUEST);
-		return type == ICMPV6_ECHO_REQUEST ? OPENS : FOLLOWS;
+			packet->tracking = QUOTES;
+		else
+			track_echo(packet, ingress, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY);
+	} else {
+		packet->tracking = OPENS;
 	}
-	return OPENS;
 }
 
 /* An echo reply is judged as the request it answers. */

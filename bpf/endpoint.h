@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Whose packet it is: the interface's endpoint, its addresses, and the rows that hold for one of them. */
 
-struct rows {
-	__u32 egress;
-	__u32 ingress;
-};
-
 static __always_inline struct endpoint *find_endpoint(__u32 ifindex)
 {
 	__u32 zero = 0, slot = ifindex * INTERFACE_HASH >> 16;

@@ -12,17 +12,6 @@
 #define FIRST_FRAGMENT 1
 #define LATER_FRAGMENT 2
 
-struct packet {
-	struct connection_key key;
-	__be32 fragment_id;
-	__u32 l4;
-	__u32 end;
-	__u8 fragment;
-	__u8 hop_limit;
-	__u8 tcp_flags;
-	__u8 type;
-	__u8 code;
-};
 
 /*
  * Copy from the packet: straight from its linear part where that reaches, else by the helper, which also reads the paged part.
@@ -33,16 +22,15 @@ static __always_inline int read_words(struct __sk_buff *skb, __u32 offset, __u32
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
 	__u32 *from;
-	int i;
 
 	if (offset > 0x7fff)
 		return MALFORMED;
 	from = data + offset;
+	/* The check and the copy must use one register: the verifier knows the range of that one only. */
+	asm volatile("" : "+r"(from));
 	if ((void *)from + size > end)
 		return bpf_skb_load_bytes(skb, offset, to, size) ? MALFORMED : PARSED;
-#pragma unroll
-	for (i = 0; i < size / 4; i++)
-		to[i] = from[i];
+	__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
 	return PARSED;
 }
 

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* IPv6 address to peer class: one hash probe per prefix length that occurs, longest first. */
 
-/* The upper `bits` bits of one word of an address, in network order. */
+/*
+ * The upper `bits` bits of one word of an address, in network order; bits may lie outside 0 to 32. Without branches, since the verifier
+ * would walk each of them for every length; the assembler statement keeps the compiler from making some.
+ */
 static __always_inline __u32 prefix_mask(int bits)
 {
-	if (bits >= 32)
-		return 0xffffffff;
-	if (bits <= 0)
-		return 0;
-	return bpf_htonl(0xffffffffU << (32 - bits));
+	int over;
+
+	bits &= ~(bits >> 31);
+	asm volatile("" : "+r"(bits));
+	over = bits - 32;
+	over &= ~(over >> 31);
+	asm volatile("" : "+r"(over));
+	return bpf_htonl(0xffffffff00000000ULL >> ((bits - over) & 63));
 }
 
 /* INVARIANT: the same function as address6_hash of the table builder. */
@@ -51,8 +57,8 @@ static __always_inline __u32 peer_class6(const __be32 *address, const struct slo
 		for (j = 0; j < ADDRESS6_BUCKET; j++) {
 			struct address6_entry *entry = &table[bucket * ADDRESS6_BUCKET + j];
 
-			if (entry->length == length + 1 && entry->prefix[0] == masked[0] && entry->prefix[1] == masked[1] &&
-			    entry->prefix[2] == masked[2] && entry->prefix[3] == masked[3])
+			if (!(entry->length ^ (length + 1) | entry->prefix[0] ^ masked[0] | entry->prefix[1] ^ masked[1] |
+			      entry->prefix[2] ^ masked[2] | entry->prefix[3] ^ masked[3]))
 				return entry->peer;
 		}
 	}

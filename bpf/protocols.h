@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Numbers and headers of the protocols that the programs read. */
 
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
 

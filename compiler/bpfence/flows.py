@@ -14,9 +14,12 @@ ICMP_PROTOCOLS = frozenset((1, 58))
 class Flow:
     """The first packet of a connection between two parties.
 
-    ``source`` and ``destination``: ``namespace/pod`` of a pod of the inventory, ``node/NAME`` for a node's own processes, or an IP address
-    in text (an address of a known pod or node means that pod or node). Ports only with TCP, UDP, SCTP; type and code only with ICMP.
-    ``source_address`` and ``destination_address`` choose among a party's addresses; empty = the first of the family that both have.
+    ``source`` and ``destination``: ``namespace/pod`` of a pod of the inventory, ``node/NAME`` for a node's own
+    processes, or an IP address
+    in text (an address of a known pod or node means that pod or node). Ports only with TCP, UDP, SCTP; type and code
+    only with ICMP.
+    ``source_address`` and ``destination_address`` choose among a party's addresses; empty = the first of the family
+    that both have.
     """
 
     source: str
@@ -39,7 +42,8 @@ MULTICAST_LISTENER = frozenset((130, 131, 132, 143))
 
 
 def always_passes(protocol: int, icmp_type: int | None, icmp_code: int | None) -> bool:
-    """What no policy decides: neighbour discovery and multicast listener messages (taken with their required hop limit), and the
+    """What no policy decides: neighbour discovery and multicast listener messages (taken with their required hop
+    limit), and the
     messages path MTU discovery needs (ICMP fragmentation needed, ICMPv6 packet too big).
     """
     if protocol == 58:

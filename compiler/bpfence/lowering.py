@@ -1,7 +1,9 @@
 """Policies of all languages to one program: which layer each joins, in which order.
 
-In: `Policies`, the inventory, options. Out: the `Program`. One layer per engine whose policies are present; NetworkPolicy and the cluster tiers around
-it join the Calico layer, else the Cilium layer, else one of their own; with both present they form a third, and every layer must allow.
+In: `Policies`, the inventory, options. Out: the `Program`. One layer per engine whose policies are present;
+NetworkPolicy and the cluster tiers around
+it join the Calico layer, else the Cilium layer, else one of their own; with both present they form a third, and every
+layer must allow.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
     network, cluster = _split_kubernetes(policies.kubernetes)
     joined = kubernetes.lower_network_policies(network, engine, options, inventory, diagnostics)
     admin, baseline = kubernetes.lower_cluster_policies(cluster, options, inventory, diagnostics)
-    denied = kubernetes.lower_unsupported(policies.kubernetes, options, inventory, diagnostics)
+    denied = kubernetes.lower_unsupported(policies.kubernetes)
     around = _Enclosure(tuple(joined), tuple(admin), tuple(baseline), tuple(denied))
     nothing = _Enclosure((), (), (), ())
     layers: list[Layer] = []
@@ -49,7 +51,8 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
     if policies.cilium or (policies.kubernetes and engine == "cilium"):
         layers.append(
             _cilium_layer(
-                cilium.lower(policies.cilium, options, inventory, diagnostics), around if engine == "cilium" else nothing
+                cilium.lower(policies.cilium, options, inventory, diagnostics),
+                around if engine == "cilium" else nothing,
             )
         )
     if policies.calico or (policies.kubernetes and engine == "calico"):
@@ -57,6 +60,13 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
         layers.append(_calico_layer(tiers, around if engine == "calico" else nothing))
     _note_conjunction(layers, policies, diagnostics)
     return Program(tuple(layers))
+
+
+def lint_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> None:
+    """The warnings and notes of every language."""
+    kubernetes.lint(policies.kubernetes, inventory, options, diagnostics)
+    cilium.lint(policies.cilium, inventory, options, diagnostics)
+    calico.lint(policies.calico, inventory, options, diagnostics)
 
 
 class _Enclosure:
@@ -119,7 +129,8 @@ def _cilium_layer(policies: tuple[Policy, ...], around: _Enclosure) -> Layer:
 
 def _calico_layer(tiers: tuple[Tier, ...], around: _Enclosure) -> Layer:
     merged = [
-        replace(tier, policies=_in_order((*tier.policies, *around.joined))) if tier.name == "default" else tier for tier in tiers
+        replace(tier, policies=_in_order((*tier.policies, *around.joined))) if tier.name == "default" else tier
+        for tier in tiers
     ]
     merged += [*_unsupported_tier(around.denied), *around.admin, *around.baseline]
     ordered = tuple(sorted(merged, key=lambda tier: (tier.order, tier.name)))

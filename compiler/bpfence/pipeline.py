@@ -16,7 +16,7 @@ from bpfence.identity.numbers import number_identities
 from bpfence.identity.world import Entity, World, build_world
 from bpfence.ir.nodes import Program
 from bpfence.loading import LoadedInput
-from bpfence.lowering import lower_policies
+from bpfence.lowering import lint_policies, lower_policies
 from bpfence.options import Options
 from bpfence.passes import run_passes
 from bpfence.plan.build import plan_tables
@@ -30,6 +30,15 @@ class Analysed:
     program: Program
     world: World
     diagnostics: Diagnostics
+
+
+def check_program(loaded: LoadedInput, options: Options) -> None:
+    """Everything `check` says beyond reading: lowering, references, lint. Adds to ``loaded.diagnostics``."""
+    if loaded.diagnostics.has_errors:
+        return
+    lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
+    if not loaded.diagnostics.has_errors:
+        lint_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
 
 
 def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = None) -> Analysed:
@@ -46,10 +55,32 @@ def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = Non
     return Analysed(program, world, loaded.diagnostics)
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An artefact with the classification it was made from. ``endpoints``: in the artefact's id order."""
+
+    artefact: Artefact
+    classification: Classification
+    endpoints: tuple[Entity, ...]
+
+
 def compile_artefact(
-    loaded: LoadedInput, options: Options, previous_identities: Mapping[str, Any] | None = None, watch: Stopwatch | None = None
+    loaded: LoadedInput,
+    options: Options,
+    previous_identities: Mapping[str, Any] | None = None,
+    watch: Stopwatch | None = None,
 ) -> Artefact:
     """The artefact for one node."""
+    return compile_with_classification(loaded, options, previous_identities, watch).artefact
+
+
+def compile_with_classification(
+    loaded: LoadedInput,
+    options: Options,
+    previous_identities: Mapping[str, Any] | None = None,
+    watch: Stopwatch | None = None,
+) -> Compiled:
+    """The artefact for one node, and what it was made from."""
     watch = watch or Stopwatch()
     analysed = analyse(loaded, options, watch)
     node = choose_node(analysed.world, options)
@@ -57,18 +88,14 @@ def compile_artefact(
     with watch.stage("identity"):
         identities = number_identities(analysed.world, previous_identities)
     with watch.stage("classify"):
-        classification = classify_endpoints(analysed, endpoints, options)
+        subjects = tuple(subjects_of(endpoints))
+        classification = classify(analysed.program, analysed.world, subjects, merge=options.optimise)
     with watch.stage("plan"):
         planned = plan_tables(classification, endpoints)
     with watch.stage("emit"):
         inputs = {file.relative: file.sha256 for file in loaded.files}
         source = EmitInput(analysed.program, classification, planned, identities, node, options, inputs)
-        return emit_artefact(source)
-
-
-def classify_endpoints(analysed: Analysed, endpoints: tuple[Entity, ...], options: Options) -> Classification:
-    """Decide every packet of the endpoints."""
-    return classify(analysed.program, analysed.world, tuple(subjects_of(endpoints)), merge=options.optimise)
+        return Compiled(emit_artefact(source), classification, endpoints)
 
 
 def local_endpoints(world: World, node: str) -> tuple[Entity, ...]:
@@ -89,7 +116,9 @@ def choose_node(world: World, options: Options) -> str:
     if not world.nodes:
         return _only_pod_node(world, host)
     names = ", ".join(world.nodes[:5]) + (", ..." if len(world.nodes) > 5 else "")
-    raise UsageError(f"the inventory has {len(world.nodes)} nodes ({names}) and none is this host {host}: choose one with --node")
+    raise UsageError(
+        f"the inventory has {len(world.nodes)} nodes ({names}) and none is this host {host}: choose one with --node"
+    )
 
 
 def _only_pod_node(world: World, host: str) -> str:

@@ -86,7 +86,12 @@ class Explainer:
         return self._with_other_family(explanation, query, source, destination, addresses)
 
     def _with_other_family(
-        self, first: Explanation, query: Query, source: Party, destination: Party, used: tuple[Address | None, Address | None]
+        self,
+        first: Explanation,
+        query: Query,
+        source: Party,
+        destination: Party,
+        used: tuple[Address | None, Address | None],
     ) -> Explanation:
         """Say when the other family of two dual-stack parties would be answered differently."""
         if used[0] is None or used[1] is None or _implied_family(query) is not None:
@@ -116,7 +121,13 @@ class Explainer:
         return Explanation(egress, ingress)
 
     def _side(
-        self, own: Party, own_address: Address | None, peer: Party, peer_address: Address | None, direction: Direction, query: Query
+        self,
+        own: Party,
+        own_address: Address | None,
+        peer: Party,
+        peer_address: Address | None,
+        direction: Direction,
+        query: Query,
     ) -> Side:
         if not own.policed or own.entity is None:
             return Side(True, "", note="no policed endpoint")

@@ -75,7 +75,9 @@ def _judge_tier(
 
 def rule_matches(rule: Rule, row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> bool:
     """Whether the rule matches the packet (its own side is settled by the row)."""
-    return any(_term_matches(term, peer, l4, row.node) for term in rule_terms(rule, row.direction, row.own_ports, cluster))
+    return any(
+        _term_matches(term, peer, l4, row.node) for term in rule_terms(rule, row.direction, row.own_ports, cluster)
+    )
 
 
 def _term_matches(term: Term, peer: Place, l4: L4Facts, node: str) -> bool:

@@ -1,6 +1,7 @@
 """Who a question is about: the words of ``--src`` and ``--dst`` to places of the world.
 
-``namespace/pod``, ``namespace/owner`` (its first pod by name), ``host`` (the chosen node), ``node/NAME``, or an IP address.
+``namespace/pod``, ``namespace/owner`` (its first pod by name), ``host`` (the chosen node), ``node/NAME``, or an IP
+address.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def find_party(text: str, world: World, node: str) -> Party:
     address = _as_address(text)
     if address is not None:
         return _party_at(text, address, world)
-    entity = world.by_name.get(f"node/{node}" if text == "host" else text) or _by_owner(text, world)
+    name = f"node/{node}" if text == "host" else text
+    if text in world.host_pods:
+        name = f"node/{world.host_pods[text]}"
+    entity = world.by_name.get(name) or _by_owner(text, world)
     if entity is not None:
         return Party(text, entity, entity.addresses)
     if text == "host":
@@ -73,11 +77,15 @@ def common_family(source: Party, destination: Party, wanted: int | None) -> tupl
 
     A party without addresses (a template) gets None. UsageError when the families do not meet.
     """
-    for version in (wanted,) if wanted else tuple(dict.fromkeys(a.version for a in destination.addresses or source.addresses)):
+    for version in (
+        (wanted,) if wanted else tuple(dict.fromkeys(a.version for a in destination.addresses or source.addresses))
+    ):
         left = next((a for a in source.addresses if a.version == version), None)
         right = next((a for a in destination.addresses if a.version == version), None)
         if (left or not source.addresses) and (right or not destination.addresses):
             return left, right
     if not source.addresses and not destination.addresses:
         return None, None
-    raise UsageError(f"{source.text} and {destination.text} have no addresses of one family{f' {wanted}' if wanted else ''}")
+    raise UsageError(
+        f"{source.text} and {destination.text} have no addresses of one family{f' {wanted}' if wanted else ''}"
+    )

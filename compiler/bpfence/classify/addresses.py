@@ -1,6 +1,7 @@
 """The address space cut into atoms: intervals that no mentioned prefix and no entity's network cuts further.
 
-In: the prefixes that rules mention and the entities with their networks. Out: `AddressAtoms`, IPv4 atoms first, then IPv6.
+In: the prefixes that rules mention and the entities with their networks. Out: `AddressAtoms`, IPv4 atoms first, then
+IPv6.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SPACE = {4: 1 << 32, 6: 1 << 128}
 class AddressAtoms:
     """``starts4``/``starts6``: sorted first addresses as integers; an atom ends before the next start.
 
-    Atom numbers: IPv4 atom i is i, IPv6 atom i is len(starts4) + i. ``index4``/``index6``: start -> position; the end of the space is there too.
+    Atom numbers: IPv4 atom i is i, IPv6 atom i is len(starts4) + i. ``index4``/``index6``: start -> position; the end
+    of the space is there too.
     """
 
     starts4: tuple[int, ...]
@@ -96,7 +98,8 @@ def entity_holders(
 ) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
     """Who holds each atom: (holder number per atom, profiles of each holder number). Holder 0 is nobody.
 
-    Several entities may share an address; a holder is the sorted set of their profiles, so label tests can ask "some object here".
+    Several entities may share an address; a holder is the sorted set of their profiles, so label tests can ask "some
+    object here".
     """
     single = np.zeros(atoms.count, dtype=np.int64)
     numbers: dict[tuple[int, ...], int] = {(): 0}

@@ -1,6 +1,7 @@
 """The whole classification: a program and a world to rows, classes and decisions.
 
-In: `Program`, `World`, the subjects. Out: `Classification`, everything the plan and the analyses need, still with every decision's rule.
+In: `Program`, `World`, the subjects. Out: `Classification`, everything the plan and the analyses need, still with
+every decision's rule.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from bpfence.ir.nodes import Direction, L4Match, Program, Rule, Tier
 from bpfence.ir.walk import label_tests, peer_leaves
 
 PROVENANCE_BUDGET = 256 * 1024
-"""bytes of cells up to which they carry decision numbers: beyond it numbers would cost cache lines, and the artefact knows the rules"""
+"""bytes of cells up to which they carry decision numbers: beyond it numbers would cost cache lines, and the artefact
+knows the rules
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """``rows``: distinct rows in first-use order with their decisions. ``row_of``: (entity name, own address as text, direction) -> row."""
+    """``rows``: distinct rows in first-use order with their decisions. ``row_of``: (entity name, own address as text,
+    direction) -> row.
+    """
 
     peers: PeerClasses
     l4: L4Atoms
@@ -57,9 +62,7 @@ def index_program(program: Program, world: World) -> LabelIndex:
     return index_labels(world.entities, keys)
 
 
-def classify(
-    program: Program, world: World, subjects: Sequence[Subject], merge: bool = True
-) -> Classification:
+def classify(program: Program, world: World, subjects: Sequence[Subject], merge: bool = True) -> Classification:
     """Decide every packet of every subject."""
     labels = index_program(program, world)
     builder = RowBuilder(program, world, labels)

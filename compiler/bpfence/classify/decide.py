@@ -1,6 +1,7 @@
 """First match wins, for every peer class and L4 atom of a row at once.
 
-In: one `Row`, the peer classes, the L4 atoms. Out: `RowDecisions`: a decision number per (peer class, L4 atom) and what each number means.
+In: one `Row`, the peer classes, the L4 atoms. Out: `RowDecisions`: a decision number per (peer class, L4 atom) and
+what each number means.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Open = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class LayerOutcome:
-    """Why one layer allows or denies. ``reason``: rule, exempt, default-deny or unmatched; ``rule`` for the first two."""
+    """Why one layer allows or denies. ``reason``: rule, exempt, default-deny or unmatched; ``rule`` for the first
+    two.
+    """
 
     layer: str
     allowed: bool
@@ -42,7 +45,9 @@ class LayerOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One meaning of a cell: all layers' outcomes; allowed when every layer allows. ``logged``: some LOG rule matched on the way."""
+    """One meaning of a cell: all layers' outcomes; allowed when every layer allows. ``logged``: some LOG rule matched
+    on the way.
+    """
 
     layers: tuple[LayerOutcome, ...]
     logged: bool = False
@@ -104,16 +109,12 @@ class _LayerTable:
         self.numbers = np.full(self.shape, -1, dtype=np.int32)
         self.live = np.ones(self.shape, dtype=bool)
 
-    def run_tier(
-        self, tier: ActiveTier, row: Row, peers: PeerClasses, l4: L4Atoms, cluster: PortNumbers
-    ) -> None:
+    def run_tier(self, tier: ActiveTier, row: Row, peers: PeerClasses, l4: L4Atoms, cluster: PortNumbers) -> None:
         """Rules in order on what is still open; then the tier's end."""
         undecided = self.live.copy()
         exempt = frozenset(map(id, tier.tier.exemptions(row.direction)))
         for rule in tier.rules:
-            self._run_rule(
-                rule, tier, undecided, _rule_blocks(rule, row, peers, l4, cluster), id(rule) in exempt
-            )
+            self._run_rule(rule, tier, undecided, _rule_blocks(rule, row, peers, l4, cluster), id(rule) in exempt)
         if tier.isolating and tier.tier.end is Action.DENY:
             isolating = tuple(section.origin for section in tier.isolating)
             self._settle(

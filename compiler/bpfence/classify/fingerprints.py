@@ -13,16 +13,16 @@ _CHUNK = 1 << 22
 def fingerprints(count: int, seed: int) -> U64:
     """``count`` well-mixed 64-bit numbers, the same on every machine (splitmix64 of the position)."""
     with np.errstate(over="ignore"):
-        value = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(
-            0x9E3779B97F4A7C15
-        )
+        value = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(0x9E3779B97F4A7C15)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return value ^ (value >> np.uint64(31))
 
 
 def number_first_seen(values: U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number distinct values in the order of their first appearance: (number of each, position of each number's first)."""
+    """Number distinct values in the order of their first appearance: (number of each, position of each number's
+    first).
+    """
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty_like(order)

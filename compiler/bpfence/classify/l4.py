@@ -1,6 +1,8 @@
-"""L4 classes before merging: (protocol, destination port, source port, ICMP type, ICMP code) cut at rule boundaries only.
+"""L4 classes before merging: (protocol, destination port, source port, ICMP type, ICMP code) cut at rule boundaries
+only.
 
-In: the L4 matches of every rule, named ports already resolved. Out: `L4Atoms`: one atom per combination of interval classes, and L4 matches as bit
+In: the L4 matches of every rule, named ports already resolved. Out: `L4Atoms`: one atom per combination of interval
+classes, and L4 matches as bit
 vectors over the atoms.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +27,9 @@ MAX_ATOMS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One number line cut into classes: ``class_of[value]``, ``representative[class]``, ``criteria``: range set -> bits over classes."""
+    """One number line cut into classes: ``class_of[value]``, ``representative[class]``, ``criteria``: range set ->
+    bits over classes.
+    """
 
     class_of: NDArray[np.int64]
     representative: NDArray[np.int64]
@@ -37,7 +42,8 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolSpace:
-    """The atoms of one protocol: first*second classes in row-major order (destination x source ports, or types x codes), then one atom for
+    """The atoms of one protocol: first*second classes in row-major order (destination x source ports, or types x
+    codes), then one atom for
     packets whose header can't be read. ``first`` None: a protocol without ports or types, a single atom.
     """
 
@@ -74,15 +80,13 @@ class L4Atoms:
         return known
 
     def atom(self, protocol: int, first: int | None, second: int | None) -> int:
-        """The atom of a packet. ``first``, ``second``: destination and source port, or type and code; None = unreadable."""
+        """The atom of a packet. ``first``, ``second``: destination and source port, or type and code; None =
+        unreadable.
+        """
         space = self.spaces[protocol]
         if space.first is None or space.second is None or first is None or second is None:
             return space.unreadable
-        return (
-            space.offset
-            + int(space.first.class_of[first]) * space.second.count
-            + int(space.second.class_of[second])
-        )
+        return space.offset + int(space.first.class_of[first]) * space.second.count + int(space.second.class_of[second])
 
     def distinct_spaces(self) -> tuple[ProtocolSpace, ...]:
         """Every space once, by offset."""
@@ -116,7 +120,9 @@ def _criterion(axis: Axis, ranges: Ranges | None) -> Bits:
 
 
 def cut_l4(matches: Iterable[L4Match]) -> L4Atoms:
-    """Cut the L4 space at the borders of the matches (no named ports). BudgetError when it falls into too many pieces."""
+    """Cut the L4 space at the borders of the matches (no named ports). BudgetError when it falls into too many
+    pieces.
+    """
     distinct = tuple(dict.fromkeys(matches))
     spaces: list[ProtocolSpace] = []
     offset = 0
@@ -151,9 +157,7 @@ def _protocol_space(protocol: int, offset: int, matches: tuple[L4Match, ...]) ->
 def _cut_axis(size: int, criteria: Iterable[Ranges | None]) -> Axis:
     """Join values that the same range sets contain: exact, by counting in runs between borders."""
     distinct = [ranges for ranges in dict.fromkeys(criteria) if ranges is not None]
-    borders = sorted(
-        {0, size, *(edge for ranges in distinct for low, high in ranges for edge in (low, high + 1))}
-    )
+    borders = sorted({0, size, *(edge for ranges in distinct for low, high in ranges for edge in (low, high + 1))})
     starts = np.array(borders[:-1], dtype=np.int64)
     members: dict[int, int] = {}
     class_of_run = np.empty(len(starts), dtype=np.int64)
@@ -172,8 +176,6 @@ def _cut_axis(size: int, criteria: Iterable[Ranges | None]) -> Axis:
             representative.append(start)
             sets.append(active)
         class_of_run[run] = number
-    class_of = np.repeat(class_of_run, np.diff(np.array(borders, dtype=np.int64)))
-    bits = {
-        ranges: np.array([bool(s >> n & 1) for s in sets], dtype=bool) for n, ranges in enumerate(distinct)
-    }
+    class_of = np.repeat(class_of_run, [high - low for low, high in pairwise(borders)])
+    bits = {ranges: np.array([bool(s >> n & 1) for s in sets], dtype=bool) for n, ranges in enumerate(distinct)}
     return Axis(class_of, np.array(representative, dtype=np.int64), bits)

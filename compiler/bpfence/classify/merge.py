@@ -20,7 +20,8 @@ Cells = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class MergedTables:
-    """``peer_of``: peer class -> merged class; ``l4_of``: L4 atom -> merged class; ``cells[r]``: shape (merged peers, merged L4).
+    """``peer_of``: peer class -> merged class; ``l4_of``: L4 atom -> merged class; ``cells[r]``: shape (merged peers,
+    merged L4).
 
     ``cells_of_row[i]``: which matrix row i uses. ``provenance``: whether cells carry decision numbers.
     """
@@ -51,9 +52,7 @@ def row_cells(row: RowDecisions, provenance: bool) -> Cells:
     return values[row.numbers]
 
 
-def merge_rows(
-    rows: Sequence[RowDecisions], peers: int, l4: int, provenance: bool, merge: bool = True
-) -> MergedTables:
+def merge_rows(rows: Sequence[RowDecisions], peers: int, l4: int, provenance: bool, merge: bool = True) -> MergedTables:
     """Share equal rows, then join equal peer classes, then equal L4 atoms. ``merge`` False keeps every class apart."""
     matrices: list[Cells] = []
     numbers: dict[bytes, int] = {}

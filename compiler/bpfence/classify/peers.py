@@ -1,6 +1,7 @@
 """Peer classes: address atoms that no rule can tell apart, and peer expressions as bit vectors over them.
 
-In: the entities, the peer expressions of every rule. Out: `PeerClasses`. A class is a set of atoms of one family with the same holders' answers
+In: the entities, the peer expressions of every rule. Out: `PeerClasses`. A class is a set of atoms of one family with
+the same holders' answers
 and inside the same prefixes; its first atom stands for it.
 """
 
@@ -20,7 +21,10 @@ from bpfence.identity.world import Entity
 from bpfence.ir.expressions import (
     HasObject,
     InPrefixes,
+    LabelAll,
     LabelExpr,
+    LabelOperator,
+    LabelTest,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -28,7 +32,6 @@ from bpfence.ir.expressions import (
     PeerNot,
     kind_is,
 )
-from bpfence.ir.expressions import LabelAll, LabelOperator, LabelTest
 from bpfence.ir.walk import peer_leaves
 
 
@@ -45,6 +48,8 @@ class PeerClasses:
     labels: LabelIndex
     networks6: tuple[tuple[int, int], ...]
     """every IPv6 network that cuts the space: (first address, prefix length), sorted, unique"""
+    templates: dict[str, int]
+    """entities without an address (by name) -> their class; only label rules see them"""
 
     _ranges: dict[InPrefixes, NDArray[np.int64]]
     _cache: dict[tuple[PeerExpr, str], Bits] = field(default_factory=dict)
@@ -60,7 +65,9 @@ class PeerClasses:
         return np.where(self.representative < len(self.atoms.starts4), 4, 6)
 
     def matches(self, expression: PeerExpr, node: str) -> Bits:
-        """Which classes satisfy the expression for a subject on ``node``: bool vector over classes. Do not write to it."""
+        """Which classes satisfy the expression for a subject on ``node``: bool vector over classes. Do not write to
+        it.
+        """
         key = (expression, node)
         known = self._cache.get(key)
         if known is None:
@@ -100,7 +107,8 @@ class PeerClasses:
         if not len(ranges):
             return np.zeros(self.count, dtype=bool)
         position = np.searchsorted(ranges[:, 0], self.representative, side="right") - 1
-        return (position >= 0) & (self.representative < ranges[position, 1])
+        inside: Bits = (position >= 0) & (self.representative < ranges[position, 1])
+        return inside
 
 
 def own_node_labels(node: str) -> LabelExpr:
@@ -108,9 +116,7 @@ def own_node_labels(node: str) -> LabelExpr:
     return LabelAll((kind_is("node"), LabelTest(("meta:name",), LabelOperator.IN, (node,))))
 
 
-def holders_with(
-    labels: LabelIndex, holder_profiles: Sequence[tuple[int, ...]], expression: LabelExpr
-) -> Bits:
+def holders_with(labels: LabelIndex, holder_profiles: Sequence[tuple[int, ...]], expression: LabelExpr) -> Bits:
     """Which holders have at least one object that satisfies the label expression."""
     bits = labels.profiles(expression)
     return np.array([any(bits[profile] for profile in profiles) for profiles in holder_profiles], dtype=bool)
@@ -119,7 +125,8 @@ def holders_with(
 def classify_peers(
     entities: Sequence[Entity], labels: LabelIndex, expressions: Iterable[PeerExpr], nodes: Iterable[str]
 ) -> PeerClasses:
-    """Cut the address space at everything the expressions and the entities mention, then join what no expression tells apart.
+    """Cut the address space at everything the expressions and the entities mention, then join what no expression
+    tells apart.
 
     ``nodes``: the nodes of the subjects, since rules about the own node differ by them.
     """
@@ -133,12 +140,37 @@ def classify_peers(
     tests: list[LabelExpr] = [leaf.labels for leaf in leaves if isinstance(leaf, HasObject)]
     if any(isinstance(leaf, OnOwnNode) for leaf in leaves):
         tests += [own_node_labels(node) for node in sorted(set(nodes))]
+    homeless = [position for position, entity in enumerate(entities) if not entity.networks]
+    holder_of = np.append(holder_of, _template_holders(homeless, labels, holder_profiles))
     holder_class = _classify_holders(labels, holder_profiles, tests)
     class_of, representative = _join_atoms(atoms, holder_class[holder_of], list(ranges.values()))
     networks6 = tuple(sorted({(int(n.network_address), n.prefixlen) for n in networks if n.version == 6}))
     return PeerClasses(
-        atoms, class_of, representative, holder_of[representative], holder_profiles, labels, networks6, ranges
+        atoms=atoms,
+        class_of=class_of[: atoms.count],
+        representative=representative,
+        holders=holder_of[representative],
+        holder_profiles=holder_profiles,
+        labels=labels,
+        networks6=networks6,
+        templates={entities[p].name: int(c) for p, c in zip(homeless, class_of[atoms.count :], strict=True)},
+        _ranges=ranges,
     )
+
+
+def _template_holders(
+    homeless: Sequence[int], labels: LabelIndex, holder_profiles: list[tuple[int, ...]]
+) -> NDArray[np.int64]:
+    """A holder number for each entity without an address; new ones are added to ``holder_profiles``."""
+    numbers = {profiles: number for number, profiles in enumerate(holder_profiles)}
+    result = []
+    for position in homeless:
+        profiles = (int(labels.profile_of[position]),)
+        if profiles not in numbers:
+            numbers[profiles] = len(holder_profiles)
+            holder_profiles.append(profiles)
+        result.append(numbers[profiles])
+    return np.array(result, dtype=np.int64)
 
 
 def _classify_holders(
@@ -154,22 +186,26 @@ def _classify_holders(
 def _join_atoms(
     atoms: AddressAtoms, holder_class: NDArray[np.int64], ranges: list[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number atoms by (family, holder class, prefixes around them), exactly: retried with other fingerprints on a collision."""
+    """Number atoms by (family, holder class, prefixes around them), exactly: retried with other fingerprints on a
+    collision.
+
+    Entities without an address follow the last atom as if they were atoms of their own, outside every prefix.
+    """
     kinds = int(holder_class.max(initial=0)) + 1
     seed = 1
     while True:
-        sums = _prefix_sums(atoms.count, ranges, fingerprints(len(ranges), seed))
+        sums = _prefix_sums(len(holder_class), ranges, fingerprints(len(ranges), seed))
         sums ^= fingerprints(kinds, seed + 1)[holder_class]
-        sums[len(atoms.starts4) :] ^= fingerprints(1, seed + 2)[0]
+        sums[len(atoms.starts4) : atoms.count] ^= fingerprints(2, seed + 2)[0]
+        sums[atoms.count :] ^= fingerprints(2, seed + 2)[1]
         class_of, representative = number_first_seen(sums)
-        if _uniform(class_of, representative, holder_class, ranges, len(atoms.starts4)):
+        kinds_of = np.repeat(np.arange(3), [len(atoms.starts4), len(atoms.starts6), len(holder_class) - atoms.count])
+        if _uniform(class_of, representative, (holder_class, kinds_of), ranges):
             return class_of, representative
         seed += 3
 
 
-def _prefix_sums(
-    count: int, ranges: list[NDArray[np.int64]], marks: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+def _prefix_sums(count: int, ranges: list[NDArray[np.int64]], marks: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """XOR, per atom, of the marks of all prefix sets that contain it."""
     edges = np.zeros(count + 1, dtype=np.uint64)
     for mark, pairs in zip(marks, ranges, strict=True):
@@ -181,15 +217,11 @@ def _prefix_sums(
 def _uniform(
     class_of: NDArray[np.int64],
     representative: NDArray[np.int64],
-    holder_class: NDArray[np.int64],
+    colours: Sequence[NDArray[np.int64]],
     ranges: list[NDArray[np.int64]],
-    ipv4_atoms: int,
 ) -> bool:
-    """Whether no class mixes families, holder classes or insides and outsides of a prefix set."""
-    if not np.array_equal(holder_class, holder_class[representative][class_of]):
-        return False
-    is_ipv4 = np.arange(len(class_of)) < ipv4_atoms
-    if not np.array_equal(is_ipv4, is_ipv4[representative][class_of]):
+    """Whether no class mixes colours (holder classes, families) or insides and outsides of a prefix set."""
+    if not all(np.array_equal(colour, colour[representative][class_of]) for colour in colours):
         return False
     sizes = np.bincount(class_of)
     for pairs in ranges:

@@ -1,6 +1,7 @@
 """Policy rows: which tiers and rules concern an endpoint in a direction. Endpoints with the same answer share one row.
 
-In: the program, the world's label index, the subjects. Out: `RowKey`s (hashable: equal keys, equal rows) per endpoint, own address and direction.
+In: the program, the world's label index, the subjects. Out: `RowKey`s (hashable: equal keys, equal rows) per
+endpoint, own address and direction.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from bpfence.ir.walk import peer_leaves
 
 @dataclass(frozen=True, slots=True)
 class ActiveTier:
-    """A tier that has policies for the row. ``rules`` in evaluation order, those that can't apply to the own address left out."""
+    """A tier that has policies for the row. ``rules`` in evaluation order, those that can't apply to the own address
+    left out.
+    """
 
     tier: Tier
     rules: tuple[Rule, ...]
@@ -119,9 +122,7 @@ class RowBuilder:
             self._selected[profile, direction] = known
         return known
 
-    def _activate(
-        self, tier: Tier, chosen: tuple[Policy, ...], subject: Subject, direction: Direction
-    ) -> ActiveTier:
+    def _activate(self, tier: Tier, chosen: tuple[Policy, ...], subject: Subject, direction: Direction) -> ActiveTier:
         rules = tuple(rule for rule in tier_rules(tier, chosen, direction) if self._own_side(rule, subject))
         sections = (policy.section(direction) for policy in chosen)
         isolating = tuple(section for section in sections if section is not None and section.isolates)
@@ -140,9 +141,7 @@ class RowBuilder:
         return Place(None, (subject.entity,)) if subject.address is None else place_of(subject.address, self._world)
 
     def _own_side(self, rule: Rule, subject: Subject) -> bool:
-        return rule.own == ANYONE or address_matches(
-            rule.own, subject.address, self._world, subject.entity.node
-        )
+        return rule.own == ANYONE or place_matches(rule.own, self._place(subject), subject.entity.node)
 
 
 def _own_numbers(entity: Entity, names: frozenset[tuple[str, int]]) -> PortNumbers:

@@ -21,7 +21,13 @@ FORMATS = ("text", "json")
 
 @click.command("compile")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", "outputs", multiple=True, help="The artefact folder; given again as 'json', the manifest is printed.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    help="The artefact folder; given again as 'json', the manifest is printed.",
+)
 @compiler_options
 def command(paths: tuple[str, ...], outputs: tuple[str, ...], **values: Any) -> None:
     """Compile policies for one node into an artefact folder: programs, tables, manifest and report.

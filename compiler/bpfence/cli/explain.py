@@ -26,12 +26,17 @@ from bpfence.pipeline import analyse, choose_node
 @click.option("--icmp-type", type=int, help="ICMP type (default: echo request).")
 @click.option("--icmp-code", type=int, help="ICMP code (default: 0).")
 @click.option("--family", type=click.Choice(["4", "6"]), help="Address family of dual-stack endpoints.")
-@click.option("--batch", type=click.File("r"), help="One JSON object a line (src, dst, protocol, dst_port, ...); '-' reads standard input.")
+@click.option(
+    "--batch",
+    type=click.File("r"),
+    help="One JSON object a line (src, dst, protocol, dst_port, ...); '-' reads standard input.",
+)
 @common_options
 def command(paths: tuple[str, ...], batch: TextIO | None, output: str, **values: Any) -> None:
     """Explain the verdict of a connection: per direction and layer, the deciding rule with its file and line.
 
-    Exit code 0: allowed; 1: denied (with --batch: always 0 when every line could be answered); 2: the input can't be used.
+    Exit code 0: allowed; 1: denied (with --batch: always 0 when every line could be answered); 2: the input can't be
+    used.
 
     \b
     bpfence explain policies/ --src shop/web --dst shop/db --protocol TCP --dst-port 5432
@@ -58,7 +63,9 @@ def choose_explain_node(world: Any, options: Any) -> str:
 
 
 def _answer_lines(explainer: Explainer, lines: Iterable[str]) -> int:
-    """Answer each line with one line of JSON; a line that can't be answered gets ``{"error"}`` and makes the exit code 2."""
+    """Answer each line with one line of JSON; a line that can't be answered gets ``{"error"}`` and makes the exit
+    code 2.
+    """
     code = 0
     for line in lines:
         if not line.strip():
@@ -90,7 +97,9 @@ def _side_lines(name: str, side: Side) -> list[str]:
         place = f"  {row['origin']['path']}:{row['origin']['line']}" if row["origin"] else ""
         rule = " ".join(part for part in (row["policy"], row["rule"]) if part)
         tier = f" tier {row['tier']}" if row["tier"] else ""
-        lines.append(f"  layer {row['layer']}{tier}: {row['verdict']} by {row['reason']}" + (f", {rule}{place}" if rule else ""))
+        lines.append(
+            f"  layer {row['layer']}{tier}: {row['verdict']} by {row['reason']}" + (f", {rule}{place}" if rule else "")
+        )
         if not layer.allowed:
             lines.append(f"    to change it: {_advice(row)}")
     return lines

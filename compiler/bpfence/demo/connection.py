@@ -6,9 +6,9 @@ import selectors
 import socket
 import struct
 
+from bpfence.demo.exchange import Exchange
 from bpfence.demo.loop import Loop
 from bpfence.demo.servers import serve
-from bpfence.demo.traffic import Exchange
 from bpfence.demo.world import World
 from bpfence.flows import Flow
 

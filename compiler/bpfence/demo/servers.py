@@ -5,23 +5,12 @@ from __future__ import annotations
 import selectors
 import socket
 from collections.abc import Iterable
-from typing import Protocol
 
+from bpfence.demo.exchange import Exchange
 from bpfence.demo.loop import Loop
 from bpfence.demo.world import Place
 
 TCP, UDP = 6, 17
-
-
-class Asked(Protocol):
-    """What a server has to know of an exchange."""
-
-    @property
-    def destination(self) -> Place: ...
-    @property
-    def protocol(self) -> int: ...
-    @property
-    def port(self) -> int: ...
 
 
 def serve(loop: Loop, exchanges: Iterable[Exchange]) -> None:

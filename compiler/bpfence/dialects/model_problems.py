@@ -32,8 +32,9 @@ _SHAPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. ``kinds``: pydantic's error types, several when alternatives were merged. ``missing``: name of the absent field.
+    """One mistake.
 
+    ``kinds``: pydantic's error types, several when alternatives were merged. ``missing``: name of the absent field.
     ``alternatives``: for each union passed on the way, the length of the path there and the alternative's name.
     """
 
@@ -49,9 +50,7 @@ class Problem:
 def collect_problems(failure: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
     """The mistakes behind a validation error, in the order of the model's fields."""
     details = failure.errors(include_url=False)
-    return _reduce(
-        [_locate(detail["loc"], detail["type"], detail["input"], detail, data) for detail in details]
-    )
+    return _reduce([_locate(detail["loc"], detail["type"], detail["input"], detail, data) for detail in details])
 
 
 def _locate(location: Path, kind: str, value: Any, detail: Mapping[str, Any], data: Any) -> Problem:
@@ -93,14 +92,10 @@ def _reduce(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _choose(path: Path, branches: Mapping[str, Sequence[Problem]]) -> list[Problem]:
-    fitting = [
-        branch for branch in branches.values() if not any(_is_shape(problem, path) for problem in branch)
-    ]
+    fitting = [branch for branch in branches.values() if not any(_is_shape(problem, path) for problem in branch)]
     if fitting:
         return _reduce(min(fitting, key=len))
-    heads = [
-        next(problem for problem in branch if _is_shape(problem, path)) for branch in branches.values()
-    ]
+    heads = [next(problem for problem in branch if _is_shape(problem, path)) for branch in branches.values()]
     return [replace(heads[0], kinds=tuple(head.kinds[0] for head in heads))]
 
 

@@ -1,6 +1,6 @@
 """A located document and a model in; the model's instance, or a diagnostic per mistake at its exact place, out.
 
-Codes, after the dialect's prefix: 001 unknown field, 002 null, 003 wrong type, 004 missing field, 005 value not allowed.
+Codes, after the dialect's prefix: 001 unknown field, 002 null, 003 wrong type, 004 missing, 005 value not allowed.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def parse_model(
 class _Reporter:
     """Words and places for the problems of one document."""
 
-    def __init__(
-        self, document: Document, model: type[Model], code_prefix: str, diagnostics: Diagnostics
-    ) -> None:
+    def __init__(self, document: Document, model: type[Model], code_prefix: str, diagnostics: Diagnostics) -> None:
         self.document = document
         self.model = model
         self.code_prefix = code_prefix
@@ -97,9 +95,7 @@ class _Reporter:
 
     def _null(self, path: Path) -> None:
         span = self.document.key_span(*path) if path else self.document.span()
-        self._error(
-            "002", span, f"{field_text(path)} is null", "remove the line, or give it a value ({}, [] or text)"
-        )
+        self._error("002", span, f"{field_text(path)} is null", "remove the line, or give it a value ({}, [] or text)")
 
     def _missing(self, problem: Problem) -> None:
         parent = problem.path
@@ -118,9 +114,7 @@ class _Reporter:
         if isinstance(error, FieldError):
             path = (*problem.path, *error.at)
             code = error.code or f"{self.code_prefix}005"
-            self.diagnostics.error(
-                code, self.document.span(*path), error.message, error.help, self.document.title
-            )
+            self.diagnostics.error(code, self.document.span(*path), error.message, error.help, self.document.title)
             return
         self._error("005", self.document.span(*problem.path), _refusal(problem), _refusal_help(problem))
 

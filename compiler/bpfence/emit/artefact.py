@@ -1,4 +1,5 @@
-"""The artefact: what `compile` writes and `apply` loads. In memory here; `write_artefact` and `read_artefact` move it to and from a folder.
+"""The artefact: what `compile` writes and `apply` loads. In memory here; `write_artefact` and `read_artefact` move it
+to and from a folder.
 
 manifest.json, ir.txt, identities.json, report.txt, programs/*.c, tables/*.bin. Byte-identical for identical input.
 """
@@ -29,7 +30,9 @@ class TableEntry(_Model):
 
 
 class EndpointEntry(_Model):
-    """A local endpoint. ``id`` indexes the endpoints table. ``interface``: from the pod annotation, else empty (found at apply)."""
+    """A local endpoint. ``id`` indexes the endpoints table. ``interface``: from the pod annotation, else empty (found
+    at apply).
+    """
 
     id: int
     name: str
@@ -57,7 +60,9 @@ class LayerDecision(_Model):
 
 
 class RowEntry(_Model):
-    """One policy row: cells [offset, offset + peers * l4). ``decisions[n]`` belongs to decision number n; 0 is no number."""
+    """One policy row: cells [offset, offset + peers * l4). ``decisions[n]`` belongs to decision number n; 0 is no
+    number.
+    """
 
     offset: int
     direction: str

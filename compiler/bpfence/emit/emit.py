@@ -1,6 +1,7 @@
 """Everything together: the artefact of one compile.
 
-In: the program, the world, the classification, the planned tables. Out: `Artefact`. The same input gives the same bytes.
+In: the program, the world, the classification, the planned tables. Out: `Artefact`. The same input gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def emit_artefact(source: EmitInput) -> Artefact:
         rows=row_entries(planned, classification),
         policies=_policies(source.program),
     )
-    manifest = manifest.model_copy(update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()})
+    manifest = manifest.model_copy(
+        update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()}
+    )
     report = emit_report(planned, classification, source.node)
     return Artefact(manifest, programs, tables, program_text(source.program), source.identities.document(), report)
 

@@ -1,4 +1,6 @@
-"""An artefact to a folder and back. Writing is atomic for the reader: the manifest, which names every file's hash, comes last."""
+"""An artefact to a folder and back. Writing is atomic for the reader: the manifest, which names every file's hash,
+comes last.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bpfence.classify.classification import Classification
 from bpfence.emit.tables import used_elements
 from bpfence.plan.build import PlannedTables
+from bpfence.plan.plan import TableSpec
 
 
 def emit_report(planned: PlannedTables, classification: Classification, node: str) -> str:
@@ -25,30 +26,34 @@ def _summary(planned: PlannedTables, classification: Classification, node: str) 
         f"peer classes        {classification.peers.count}, {merged.peers} after merging by decision",
         f"L4 atoms            {classification.l4.count}, {merged.l4} classes after merging by decision",
         f"cells               {unshared}, {planned.cells.size} after merging",
-        f"deciding rule       {'in the cell' if merged.provenance else 'left out of the cells: numbers would cost cache lines'}",
+        f"deciding rule       {'in the cell' if merged.provenance else 'left out of the cells, looked up by explain'}",
     ]
 
 
 def _table_costs(planned: PlannedTables) -> list[str]:
-    lines = [f"{'table':<14}{'element':<26}{'used':>10}{'room':>10}{'bytes':>12}  purpose"]
-    for spec in planned.plan.tables():
-        lines.append(
-            f"{spec.name:<14}{spec.element:<26}{used_elements(planned, spec):>10}{spec.count:>10}{spec.size:>12}  {spec.comment}"
-        )
+    head = f"{'table':<14}{'element':<26}{'used':>10}{'room':>10}{'bytes':>12}  purpose"
+    rows = [_table_line(spec, used_elements(planned, spec)) for spec in planned.plan.tables()]
     total = sum(spec.size for spec in planned.plan.tables())
-    lines.append(f"{'total':<14}{'':<26}{'':>10}{'':>10}{total:>12}  per slot; a node holds two slots")
-    return lines
+    return [head, *rows, f"{'total':<60}{total:>12}  per slot; a node holds two slots"]
+
+
+def _table_line(spec: TableSpec, used: int) -> str:
+    return f"{spec.name:<14}{spec.element:<26}{used:>10}{spec.count:>10}{spec.size:>12}  {spec.comment}"
 
 
 def _program_features(planned: PlannedTables) -> list[str]:
     features = planned.plan.features
-    lookups = 3 + (2 if features.source_ports else 0)
+    ports = 3 if features.source_ports else 1
     return [
-        f"IPv4 decision       {lookups + 2} array reads: 3 address levels, {'3 port' if features.source_ports else '1 port'}, 1 cell",
+        f"IPv4 decision       {ports + 4} array reads: 3 address levels, {ports} for ports, 1 cell",
         f"IPv6 decision       {len(planned.address6.lengths)} prefix lengths probed: {_lengths(planned)}",
-        f"source ports        {'in the program' if features.source_ports else 'left out: no rule depends on them'}",
-        f"ICMP codes          {'in the program' if features.icmp_codes else 'left out: no rule depends on them'}",
+        f"source ports        {_presence(features.source_ports)}",
+        f"ICMP codes          {_presence(features.icmp_codes)}",
     ]
+
+
+def _presence(used: bool) -> str:
+    return "in the program" if used else "left out: no decision depends on them"
 
 
 def _lengths(planned: PlannedTables) -> str:

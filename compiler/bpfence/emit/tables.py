@@ -1,6 +1,7 @@
 """Table images: the exact bytes that the loader copies into the maps.
 
-In: `PlannedTables` and the classification's rows. Out: name -> bytes, each exactly as large as the plan says, little-endian, unused room zero.
+In: `PlannedTables` and the classification's rows. Out: name -> bytes, each exactly as large as the plan says,
+little-endian, unused room zero.
 """
 
 from __future__ import annotations

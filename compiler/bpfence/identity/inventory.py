@@ -1,6 +1,8 @@
-"""What the cluster has: typed records of pods, nodes, namespaces, services. Raw facts as the objects state them, nothing derived.
+"""What the cluster has: typed records of pods, nodes, namespaces, services. Raw facts as the objects state them,
+nothing derived.
 
-`read_inventory` turns located documents into an `Inventory`. Both the compiler and the reference evaluator read these records.
+`read_inventory` turns located documents into an `Inventory`. Both the compiler and the reference evaluator read these
+records.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class ContainerPort:
-    """A named container port. ``protocol``: 6, 17 or 132. ``restartable_init``/``init``: which kind of container declares it."""
+    """A named container port. ``protocol``: 6, 17 or 132. ``restartable_init``/``init``: which kind of container
+    declares it.
+    """
 
     name: str
     protocol: int
@@ -28,9 +32,11 @@ class ContainerPort:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that has not ended, or (``template``) a workload without pods that stands for its template's pods and has no address.
+    """A pod that has not ended, or (``template``) a workload without pods that stands for its template's pods and has
+    no address.
 
-    ``owner``: ``Kind`` and name of the controlling owner, collapsed over ReplicaSet and Job; ``("Pod", name)`` without one.
+    ``owner``: ``Kind`` and name of the controlling owner, collapsed over ReplicaSet and Job; ``("Pod", name)``
+    without one.
     """
 
     namespace: str
@@ -112,7 +118,9 @@ class EndpointsEntry:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything known about the cluster; each tuple sorted by (namespace, name). Declared kinds: what the input had objects of."""
+    """Everything known about the cluster; each tuple sorted by (namespace, name). Declared kinds: what the input had
+    objects of.
+    """
 
     pods: tuple[Pod, ...] = ()
     nodes: tuple[Node, ...] = ()

@@ -1,6 +1,7 @@
 """Label expressions over many entities at once: entities to label profiles, expressions to bit vectors over profiles.
 
-A *profile* is a distinct combination of values of the label keys that some expression mentions; entities with equal profiles can't be told
+A *profile* is a distinct combination of values of the label keys that some expression mentions; entities with equal
+profiles can't be told
 apart by any of them.
 """
 
@@ -21,7 +22,9 @@ Bits = NDArray[np.bool_]
 
 @dataclass(slots=True)
 class LabelIndex:
-    """``profile_of[e]``: profile of entity e. ``columns[key]``: value -> profiles (int array) that have it. Built by `index_labels`."""
+    """``profile_of[e]``: profile of entity e. ``columns[key]``: value -> profiles (int array) that have it. Built by
+    `index_labels`.
+    """
 
     profile_of: NDArray[np.int64]
     count: int
@@ -114,7 +117,5 @@ def index_labels(entities: Sequence[Entity], keys: Iterable[str]) -> LabelIndex:
         for key, value in zip(wanted, values, strict=True):
             if value is not None:
                 members[key].setdefault(value, []).append(number)
-    columns = {
-        key: {v: np.array(p, dtype=np.int64) for v, p in column.items()} for key, column in members.items()
-    }
+    columns = {key: {v: np.array(p, dtype=np.int64) for v, p in column.items()} for key, column in members.items()}
     return LabelIndex(profile_of, len(numbers), columns)

@@ -1,6 +1,7 @@
 """Named ports resolved: a rule's alternatives as terms of peers and numeric L4 matches.
 
-In: a rule, the subject's own named ports, every number a name has in the cluster. Out: `Term`s, whose union is what the rule matches.
+In: a rule, the subject's own named ports, every number a name has in the cluster. Out: `Term`s, whose union is what
+the rule matches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ PortNumbers = Mapping[tuple[str, int], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Matches a packet whose peer satisfies ``peer`` and whose L4 satisfies ``l4`` and that is in none of ``excluded``."""
+    """Matches a packet whose peer satisfies ``peer`` and whose L4 satisfies ``l4`` and that is in none of
+    ``excluded``.
+    """
 
     peer: PeerExpr
     l4: L4Match
@@ -47,7 +50,9 @@ def own_names(rule: Rule, direction: Direction) -> frozenset[tuple[str, int]]:
 
 
 def rule_terms(rule: Rule, direction: Direction, own: PortNumbers, cluster: PortNumbers) -> tuple[Term, ...]:
-    """The rule without named ports. ``own``: the subject's ports; ``cluster``: everybody's, for names on the peer's side."""
+    """The rule without named ports. ``own``: the subject's ports; ``cluster``: everybody's, for names on the peer's
+    side.
+    """
     peer_side: Side = "source" if direction is Direction.INGRESS else "destination"
     terms: list[Term] = []
     for match in rule.l4:
@@ -55,9 +60,7 @@ def rule_terms(rule: Rule, direction: Direction, own: PortNumbers, cluster: Port
     return tuple(terms)
 
 
-def _match_terms(
-    peer: PeerExpr, match: L4Match, peer_side: Side, own: PortNumbers, cluster: PortNumbers
-) -> list[Term]:
+def _match_terms(peer: PeerExpr, match: L4Match, peer_side: Side, own: PortNumbers, cluster: PortNumbers) -> list[Term]:
     if not match.named_ports and not match.not_named_ports:
         return [Term(peer, match)]
     plain = replace(match, named_ports=(), not_named_ports=())

@@ -1,6 +1,7 @@
 """Identity numbers: one per distinct set of labels, stable over compiles.
 
-In: the world and the numbers of an earlier compile. Out: numbers, and the document of identities.json. Numbers below 256 are reserved (host 1, world 2,
+In: the world and the numbers of an earlier compile. Out: numbers, and the document of identities.json. Numbers below
+256 are reserved (host 1, world 2,
 remote node 6, as Cilium numbers them); label sets take 256-65535.
 """
 
@@ -14,7 +15,16 @@ from bpfence.errors import BudgetError
 from bpfence.identity.world import Entity, World
 
 FIRST, LAST = 256, 65535
-RESERVED = {"host": 1, "world": 2, "unmanaged": 3, "health": 4, "init": 5, "remote-node": 6, "kube-apiserver": 7, "ingress": 8}
+RESERVED = {
+    "host": 1,
+    "world": 2,
+    "unmanaged": 3,
+    "health": 4,
+    "init": 5,
+    "remote-node": 6,
+    "kube-apiserver": 7,
+    "ingress": 8,
+}
 _PERSONAL = frozenset(("meta:name", "meta:node", "meta:kind"))
 """keys that tell apart members of one identity"""
 
@@ -41,7 +51,9 @@ def identity_labels(entity: Entity) -> tuple[str, ...]:
 
 
 def number_identities(world: World, previous: Mapping[str, Any] | None = None) -> Identities:
-    """Keep the numbers of label sets known before, give new ones the lowest free numbers in the order of their labels."""
+    """Keep the numbers of label sets known before, give new ones the lowest free numbers in the order of their
+    labels.
+    """
     known = _known_numbers(previous or {})
     by_labels: dict[tuple[str, ...], list[str]] = {}
     for pod in world.pods:
@@ -53,7 +65,9 @@ def number_identities(world: World, previous: Mapping[str, Any] | None = None) -
         if labels not in numbers:
             number = next(free, None)
             if number is None:
-                raise BudgetError(f"more than {LAST - FIRST + 1} identities: the cluster has {len(by_labels)} distinct label sets")
+                raise BudgetError(
+                    f"more than {LAST - FIRST + 1} identities: the cluster has {len(by_labels)} distinct label sets"
+                )
             numbers[labels] = number
     of = {name: numbers[labels] for labels, names in by_labels.items() for name in names}
     return Identities(of, {number: labels for labels, number in numbers.items()})

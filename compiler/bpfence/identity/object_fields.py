@@ -1,7 +1,8 @@
 """Reading fields of inventory objects: plain dictionary access on the fast path, a diagnostic with the place otherwise.
 
 Inventory comes by the ten thousand from the API server, so there is no model per object; null reads as absent, as the
-server writes it. Codes: INV001 wrong type, INV002 unquoted text, INV005 address, INV006 prefix, INV009 port or protocol.
+server writes it. Codes: INV001 wrong type, INV002 unquoted text, INV005 address, INV006 prefix, INV009 port or
+protocol.
 """
 
 from __future__ import annotations
@@ -108,12 +109,12 @@ class ObjectFields:
     def network(self, value: object, path: Path) -> Network | None:
         """A prefix without host bits; None after an error."""
         try:
-            return ip_network(value) if type(value) is str and "/" in value else self._no_network(path)
+            network = ip_network(value) if type(value) is str and "/" in value else None
         except ValueError:
-            return self._no_network(path)
-
-    def _no_network(self, path: Path) -> None:
-        self.error("INV006", path, "not an IP prefix", "write ADDRESS/LENGTH, with zeros after the prefix")
+            network = None
+        if network is None:
+            self.error("INV006", path, "not an IP prefix", "write ADDRESS/LENGTH, with zeros after the prefix")
+        return network
 
     def _wrong(self, path: Path, wanted: str) -> None:
         self.error("INV001", path, f"{path[-1]} must be {wanted}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.kinds import INVENTORY
 from bpfence.identity.inventory import Address, Inventory, Node, Pod
 from bpfence.identity.object_fields import ObjectFields
 from bpfence.identity.read_nodes import add_host_addresses, read_namespaces, read_nodes, read_service_accounts
@@ -16,47 +17,23 @@ from bpfence.identity.read_workloads import read_controllers, read_templates
 from bpfence.source.documents import Document
 from bpfence.source.spans import Span
 
-_CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
-_CALICO_KINDS = (
-    "HostEndpoint",
-    "NetworkSet",
-    "GlobalNetworkSet",
-    "Tier",
-    "Profile",
-    "WorkloadEndpoint",
-    "IPPool",
-)
-
-INVENTORY_KINDS: frozenset[tuple[str, str]] = frozenset(
+_DIALECT_KINDS: frozenset[tuple[str, str]] = frozenset(
     (
-        *(("v1", kind) for kind in ("Namespace", "Pod", "Node", "Service", "Endpoints", "ServiceAccount")),
-        ("v1", "ReplicationController"),
-        ("discovery.k8s.io/v1", "EndpointSlice"),
-        *(("apps/v1", kind) for kind in ("ReplicaSet", "Deployment", "StatefulSet", "DaemonSet")),
-        ("batch/v1", "Job"),
-        ("batch/v1", "CronJob"),
-        ("cilium.io/v2", "CiliumEndpoint"),
-        ("cilium.io/v2", "CiliumIdentity"),
         ("cilium.io/v2", "CiliumCIDRGroup"),
         ("cilium.io/v2alpha1", "CiliumCIDRGroup"),
-        *((version, kind) for version in _CALICO for kind in _CALICO_KINDS),
+        *(
+            (version, kind)
+            for version in ("projectcalico.org/v3", "crd.projectcalico.org/v1")
+            for kind in ("HostEndpoint", "NetworkSet", "GlobalNetworkSet", "Tier", "Profile", "WorkloadEndpoint")
+        ),
     )
 )
-"""(apiVersion, kind) of the objects that say what the cluster has. Some of them policy dialects read as well."""
+"""Facts about the cluster that a policy dialect reads: here they are only noted as declared."""
 
-_CLUSTER_SCOPED = frozenset(
-    (
-        "Namespace",
-        "Node",
-        "CiliumIdentity",
-        "CiliumCIDRGroup",
-        "HostEndpoint",
-        "GlobalNetworkSet",
-        "Tier",
-        "Profile",
-        "IPPool",
-    )
-)
+INVENTORY_KINDS: frozenset[tuple[str, str]] = INVENTORY | _DIALECT_KINDS
+"""(apiVersion, kind) of the objects that say what the cluster has."""
+
+_CLUSTER_SCOPED = frozenset(("Namespace", "Node", "CiliumIdentity", "IPPool"))
 NOTHING_MENTIONED: Mapping[str, Span] = MappingProxyType({})
 
 Groups = dict[str, list[Document]]
@@ -69,12 +46,11 @@ def read_inventory(
 ) -> Inventory:
     """The records of all inventory objects among the documents; other objects are passed over.
 
-    ``mentioned``: namespaces that policies name, with the place; those (and the pods') that no object defines are made up.
+    ``mentioned``: namespaces that policies name, with the place. Those, and the pods', are made up when no object
+    defines them.
     """
     groups = _group(documents, diagnostics)
-    controllers = read_controllers(
-        [*groups.get("ReplicaSet", ()), *groups.get("Job", ())], diagnostics
-    )
+    controllers = read_controllers([*groups.get("ReplicaSet", ()), *groups.get("Job", ())], diagnostics)
     objects = read_pods(groups.get("Pod", ()), controllers, diagnostics)
     nodes = add_host_addresses(read_nodes(groups.get("Node", ()), diagnostics), objects.pods)
     templates = read_templates(groups, objects, diagnostics)
@@ -88,9 +64,7 @@ def read_inventory(
             namespaces=tuple(read_namespaces(groups.get("Namespace", ()), names, diagnostics)),
             service_accounts=tuple(read_service_accounts(groups.get("ServiceAccount", ()), diagnostics)),
             services=tuple(read_services(groups.get("Service", ()), diagnostics)),
-            endpoints=tuple(
-                read_endpoints(groups.get("Endpoints", ()), groups.get("EndpointSlice", ()), diagnostics)
-            ),
+            endpoints=tuple(read_endpoints(groups.get("Endpoints", ()), groups.get("EndpointSlice", ()), diagnostics)),
             declared_kinds=frozenset(groups),
         )
     )
@@ -102,6 +76,9 @@ def _group(documents: Iterable[Document], diagnostics: Diagnostics) -> Groups:
     seen: dict[tuple[str, str, str], Document] = {}
     for document in documents:
         if (document.api_version, document.kind) not in INVENTORY_KINDS:
+            continue
+        if (document.api_version, document.kind) in _DIALECT_KINDS:
+            groups.setdefault(document.kind, [])
             continue
         if not document.name:
             message = f"a {document.kind} needs a metadata.name that is text"
@@ -153,9 +130,7 @@ def _check_addresses(pods: Sequence[Pod], nodes: Sequence[Node], diagnostics: Di
                 diagnostics.error("INV007", span, message, "remove the object that is out of date", title)
 
 
-def _holders(
-    pods: Sequence[Pod], nodes: Sequence[Node]
-) -> Iterable[tuple[str, Span, tuple[Address, ...]]]:
+def _holders(pods: Sequence[Pod], nodes: Sequence[Node]) -> Iterable[tuple[str, Span, tuple[Address, ...]]]:
     for node in nodes:
         yield f"Node {node.name}", node.span, node.addresses
     for pod in pods:
@@ -170,7 +145,5 @@ def _sorted(inventory: Inventory) -> Inventory:
         namespaces=tuple(sorted(inventory.namespaces, key=lambda namespace: namespace.name)),
         service_accounts=tuple(sorted(inventory.service_accounts, key=lambda a: (a.namespace, a.name))),
         services=tuple(sorted(inventory.services, key=lambda service: (service.namespace, service.name))),
-        endpoints=tuple(
-            sorted(inventory.endpoints, key=lambda e: (e.namespace, e.service, str(e.address), e.ports))
-        ),
+        endpoints=tuple(sorted(inventory.endpoints, key=lambda e: (e.namespace, e.service, str(e.address), e.ports))),
     )

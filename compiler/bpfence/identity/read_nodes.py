@@ -75,8 +75,7 @@ def read_namespaces(
     found = [_read_namespace(ObjectFields(document, diagnostics)) for document in documents]
     defined = {namespace.name for namespace in found}
     missing = sorted(name for name in mentioned if name not in defined)
-    for name in missing:
-        found.append(Namespace(name, mentioned[name], {NAME_LABEL: name}, made_up=True))
+    found.extend(Namespace(name, mentioned[name], {NAME_LABEL: name}, made_up=True) for name in missing)
     if missing:
         _note_made_up(missing, mentioned, diagnostics)
     return found

@@ -94,9 +94,7 @@ def read_pod_spec(fields: ObjectFields, spec: Mapping[str, Any], at: Path) -> Po
     )
 
 
-def _container_ports(
-    fields: ObjectFields, spec: Mapping[str, Any], key: str, at: Path
-) -> list[ContainerPort]:
+def _container_ports(fields: ObjectFields, spec: Mapping[str, Any], key: str, at: Path) -> list[ContainerPort]:
     """The named ports of one kind of containers, in their order."""
     found: list[ContainerPort] = []
     is_init = key == "initContainers"
@@ -119,9 +117,7 @@ def _container_ports(
 def _addresses(fields: ObjectFields, status: Mapping[str, Any]) -> tuple[Address, ...]:
     """All of ``podIPs``, else ``podIP``; each once, in the order of the status."""
     entries = fields.mappings(status, "podIPs", ("status",))
-    found = [
-        fields.address(entry.get("ip"), ("status", "podIPs", index, "ip")) for index, entry in enumerate(entries)
-    ]
+    found = [fields.address(entry.get("ip"), ("status", "podIPs", index, "ip")) for index, entry in enumerate(entries)]
     if not entries and status.get("podIP"):
         found.append(fields.address(status["podIP"], ("status", "podIP")))
     return tuple(dict.fromkeys(address for address in found if address is not None))

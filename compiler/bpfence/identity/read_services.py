@@ -113,9 +113,7 @@ def _read_slice(fields: ObjectFields) -> Iterator[EndpointsEntry]:
                 yield _entry(document, service, address, ready, ports, path)
 
 
-def _entry(
-    document: Document, service: str, address: Address, ready: bool, ports: Ports, path: Path
-) -> EndpointsEntry:
+def _entry(document: Document, service: str, address: Address, ready: bool, ports: Ports, path: Path) -> EndpointsEntry:
     namespace = document.namespace or "default"
     return EndpointsEntry(namespace, service, address, ready, ports, document.span(*path))
 
@@ -126,5 +124,7 @@ def _ports(fields: ObjectFields, parent: Mapping[str, Any], at: Path) -> Ports:
     for index, port in enumerate(fields.mappings(parent, "ports", at)):
         place = (*at, "ports", index)
         if port.get("port") is not None:
-            found.append((fields.text(port, "name", place), fields.protocol(port, place), fields.port(port, "port", place)))
+            found.append(
+                (fields.text(port, "name", place), fields.protocol(port, place), fields.port(port, "port", place))
+            )
     return tuple(found)

@@ -1,4 +1,5 @@
-"""Inventory to entities: every labelled object with its qualified labels and addresses, and the endpoints that policy can select.
+"""Inventory to entities: every labelled object with its qualified labels and addresses, and the endpoints that policy
+can select.
 
 In: `Inventory`. Out: `World`, the view of the cluster that resolution, classification and explanation share.
 """
@@ -19,7 +20,8 @@ DEFAULT_CLUSTER = "default"
 class Entity:
     """One object that has labels: a pod, a node, a service. ``labels``: qualified keys (see ir.expressions).
 
-    ``name``: ``namespace/pod``, ``node/NAME`` or ``service/namespace/NAME``. ``networks``: its addresses as /32, /128 (sets: any prefix).
+    ``name``: ``namespace/pod``, ``node/NAME`` or ``service/namespace/NAME``. ``networks``: its addresses as /32, /128
+    (sets: any prefix).
     """
 
     name: str
@@ -49,6 +51,8 @@ class World:
     sets: tuple[Entity, ...] = ()
     """entities with networks wider than one address"""
     nodes: tuple[str, ...] = ()
+    host_pods: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """host-network pods (``namespace/name``) -> their node: they are no endpoints, their traffic is the node's"""
 
     @property
     def pods(self) -> tuple[Entity, ...]:
@@ -58,9 +62,7 @@ class World:
     def entities_at(self, address: Address) -> tuple[Entity, ...]:
         """Every entity that has the address."""
         wide = tuple(
-            entity
-            for entity in self.sets
-            if any(address in n for n in entity.networks if n.version == address.version)
+            entity for entity in self.sets if any(address in n for n in entity.networks if n.version == address.version)
         )
         return (
             tuple(dict.fromkeys((*self.by_address.get(address, ()), *wide)))
@@ -83,7 +85,8 @@ def build_world(inventory: Inventory) -> World:
             by_address[address] = (*by_address.get(address, ()), entity)
     names = tuple(entity.name.removeprefix("node/") for entity in entities if entity.kind == "node")
     sets = tuple(entity for entity in entities if len(entity.addresses) < len(entity.networks))
-    return World(tuple(entities), {entity.name: entity for entity in entities}, by_address, sets, names)
+    host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in inventory.pods if pod.host_network}
+    return World(tuple(entities), {entity.name: entity for entity in entities}, by_address, sets, names, host_pods)
 
 
 def _pod_entity(
@@ -97,9 +100,7 @@ def _pod_entity(
     labels.update((f"namespace:{key}", value) for key, value in space.items())
     labels.update((f"serviceaccount:{key}", value) for key, value in account.items())
     ports = _named_ports(pod)
-    labels.update(
-        (f"port:{PROTOCOL_WORDS[protocol]}:{name}:{number}", "") for name, protocol, number in ports
-    )
+    labels.update((f"port:{PROTOCOL_WORDS[protocol]}:{name}:{number}", "") for name, protocol, number in ports)
     labels["meta:kind"] = "pod"
     labels["meta:namespace"] = pod.namespace
     labels["meta:name"] = pod.name

@@ -52,7 +52,7 @@ class ProgramChecker:
             raise IllegalProgram(f"a tier can't end in {tier.end.value!r}")
         for direction in Direction:
             _check_exemptions(tier.exemptions(direction), direction)
-        _check_unique("policy", [policy.name for policy in tier.policies])
+        _check_unique("policy", [f"{policy.name} {policy.origin.field}".rstrip() for policy in tier.policies])
         _check_sorted("policies", [policy.order for policy in tier.policies])
         for policy in tier.policies:
             try:

@@ -3,11 +3,14 @@
 Meaning, for one endpoint and one direction (design: a packet must be allowed by every layer):
 
 - a layer asks its tiers in order; the first tier that decides is final; when none does, the layer allows;
-- a tier is *active* when at least one of its policies selects the endpoint and has a section for the direction; an inactive tier
+- a tier is *active* when at least one of its policies selects the endpoint and has a section for the direction; an
+inactive tier
   decides nothing;
-- an active tier tries its rules in evaluation order (`tier_rules`); the first match decides: ALLOW and DENY are final, PASS
+- an active tier tries its rules in evaluation order (`tier_rules`); the first match decides: ALLOW and DENY are
+final, PASS
   leaves the tier undecided, LOG notes the packet and goes on;
-- an active tier without a matching rule ends: if some selecting policy's section ``isolates`` and the tier's ``end`` is DENY, the packet is
+- an active tier without a matching rule ends: if some selecting policy's section ``isolates`` and the tier's ``end``
+is DENY, the packet is
   denied, else the next tier is asked.
 """
 
@@ -52,9 +55,11 @@ class NamedPort:
 class L4Match:
     """One alternative of a rule's L4 part: all criteria given must hold; None = no criterion.
 
-    ``protocols``: IP protocol numbers, 0-255. ``destination_ports``, ``source_ports``: host order, 0-65535; a packet without readable ports
+    ``protocols``: IP protocol numbers, 0-255. ``destination_ports``, ``source_ports``: host order, 0-65535; a packet
+    without readable ports
     never satisfies them. ``icmp_types``, ``icmp_codes``: a packet without a readable ICMP header never satisfies them.
-    ``named_ports``: at least one of these (or of the numeric ports of the same side) must match; ``not_named_ports``: none may.
+    ``named_ports``: at least one of these (or of the numeric ports of the same side) must match; ``not_named_ports``:
+    none may.
     ICMP and ICMPv6 are different protocols (1, 58).
     """
 
@@ -72,7 +77,9 @@ ANY_L4: tuple[L4Match, ...] = (L4Match(),)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a node comes from: the object it is part of, and the place in the file. ``field`` is the path inside the object."""
+    """Where a node comes from: the object it is part of, and the place in the file. ``field`` is the path inside the
+    object.
+    """
 
     policy: str
     field: str
@@ -81,7 +88,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``peer``: the remote address; ``own``: the subject's own address (nearly always ANYONE); ``l4``: ORed alternatives."""
+    """One rule. ``peer``: the remote address; ``own``: the subject's own address (nearly always ANYONE); ``l4``: ORed
+    alternatives.
+    """
 
     action: Action
     peer: PeerExpr
@@ -92,7 +101,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What a policy says for one direction. ``isolates``: an endpoint it selects meets the tier's end when nothing matches."""
+    """What a policy says for one direction. ``isolates``: an endpoint it selects meets the tier's end when nothing
+    matches.
+    """
 
     rules: tuple[Rule, ...]
     isolates: bool
@@ -125,7 +136,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """``order_free``: denies, then exemptions, then allows, whatever the policies' order; else exemptions, then policies in order.
+    """``order_free``: denies, then exemptions, then allows, whatever the policies' order; else exemptions, then
+    policies in order.
 
     ``exempt_ingress`` / ``exempt_egress``: allow rules every *active* tier tries first (own node and the like).
     """
@@ -157,7 +169,9 @@ class Program:
 
 
 def tier_rules(tier: Tier, selecting: tuple[Policy, ...], direction: Direction) -> tuple[Rule, ...]:
-    """The rules of an active tier in evaluation order. ``selecting``: its policies with a section for the direction, in tier order."""
+    """The rules of an active tier in evaluation order. ``selecting``: its policies with a section for the direction,
+    in tier order.
+    """
     rules = [rule for policy in selecting if (section := policy.section(direction)) for rule in section.rules]
     exempt = tier.exemptions(direction)
     if not tier.order_free:

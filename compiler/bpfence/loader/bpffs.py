@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bpfence.errors import KernelError, PermissionMissing
-from bpfence.loader.namespaces import mount
+from bpfence.loader.namespaces import mount, unmount
+from bpfence.loader.netlink import Direction
+from bpfence.plan.layout import HOOK_EGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
 
-BPF_FS_MAGIC = "bpf"
+BPF_FS = "bpf"
 SHARED_MAPS = ("active", "programs", "connections", "fragments", "counters")
-DISPATCHERS = {"egress": "dispatch_egress", "ingress": "dispatch_ingress"}
+DISPATCHERS: dict[Direction, str] = {"egress": "dispatch_egress", "ingress": "dispatch_ingress"}
 """Direction as the endpoint sees it -> pinned program."""
+RUNTIME = "runtime"
+"""A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must be the same."""
+SHAPE = "shape"
+"""A small map in each slot with the hash of its programs' text."""
+DIRECTION_PROGRAM: dict[Direction, str] = {"egress": "workload_egress", "ingress": "workload_ingress"}
+HOOK_INDEX = {"workload_egress": HOOK_EGRESS, "workload_ingress": HOOK_INGRESS}
+
+
+def program_index(slot: int, program: str) -> int:
+    """Where the dispatchers look for a slot's program in the program array."""
+    return slot * HOOKS_PER_SLOT + HOOK_INDEX[program]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +46,55 @@ class Pins:
         """Where a slot's new pins are made before they take the slot's place."""
         return self.root / f"staging{slot}"
 
-    def slot_names(self, slot: int) -> tuple[str, ...]:
-        """What is pinned in a slot; nothing for a slot never filled."""
-        folder = self.slot(slot)
-        return tuple(sorted(os.listdir(folder))) if folder.is_dir() else ()
+    def retired(self, slot: int) -> Path:
+        """Where a slot's old pins stand until the commit."""
+        return self.root / f"retired{slot}"
 
     @property
     def exist(self) -> bool:
         """Whether bpfence's shared state is there: every shared map and both dispatchers."""
-        return all((self.root / name).exists() for name in (*SHARED_MAPS, *DISPATCHERS.values()))
+        return all((self.root / name).exists() for name in (*SHARED_MAPS, *DISPATCHERS.values(), RUNTIME))
 
 
-def ensure_root(pins: Pins) -> None:
-    """Mount the bpf file system when missing and make the root, closed to everybody but root."""
-    _mount_when_missing(_mount_point(pins.root))
+def ensure_root(pins: Pins, undo: ExitStack) -> str:
+    """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the mount point when we mounted.
+
+    What an interrupted command left of our own pins is removed; nothing else below the root is touched.
+    """
+    mounted = _mount_when_missing(_mount_point(pins.root))
+    if mounted:
+        undo.callback(unmount_unused, mounted)
     try:
+        if not pins.root.exists():
+            undo.callback(remove_root, pins)
         pins.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         pins.root.chmod(0o700)
     except OSError as error:
         raise KernelError(f"can't make {pins.root}: {error.strerror}") from error
+    remove_pins(pins)
+    return mounted
+
+
+def remove_pins(pins: Pins) -> None:
+    """Remove everything of ours below the root."""
+    for number in (0, 1):
+        for folder in (pins.slot(number), pins.staging(number), pins.retired(number)):
+            remove_tree(folder)
+    for name in (*DISPATCHERS.values(), *SHARED_MAPS, RUNTIME):
+        pins.shared(name).unlink(missing_ok=True)
+
+
+def remove_root(pins: Pins) -> None:
+    """Remove our pins, and the root when nothing else is in it."""
+    remove_pins(pins)
+    if pins.root.is_dir() and not pins.root.is_mount() and not any(pins.root.iterdir()):
+        pins.root.rmdir()
+
+
+def unmount_unused(point: str) -> None:
+    """Unmount a bpf file system that holds nothing any more."""
+    if not any(path.is_dir() for path in Path(point).iterdir()):
+        unmount(point)
 
 
 def make_folder(path: Path) -> None:
@@ -84,11 +128,13 @@ def _mount_point(root: Path) -> Path:
     return standard if root.is_relative_to(standard) else root.parent
 
 
-def _mount_when_missing(point: Path) -> None:
-    if filesystem_of(point) == BPF_FS_MAGIC:
-        return
+def _mount_when_missing(point: Path) -> str:
+    """The point when it had to be mounted, else nothing."""
+    if filesystem_of(point) == BPF_FS:
+        return ""
     if os.geteuid() != 0:
         raise PermissionMissing(f"no bpf file system at {point} and no right to mount one; run as root")
     if not point.is_dir():
         raise KernelError(f"{point} does not exist; the bpf file system is mounted there (is CONFIG_BPF_SYSCALL on?)")
     mount("bpf", str(point), "bpf", 0, "mode=0700")
+    return str(point)

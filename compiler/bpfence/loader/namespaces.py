@@ -80,6 +80,11 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
     _call("mount", source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
 
 
+def unmount(target: str) -> None:
+    """umount(2)."""
+    _call("umount2", target.encode(), 0)
+
+
 def _call(name: str, *arguments: object) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc[name](*arguments) == 0:

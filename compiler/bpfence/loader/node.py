@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpfence.loader.bpffs import DISPATCHERS, SHAPE, SHARED_MAPS, SLOT_PROGRAMS, Pins
+from bpfence.emit.program import SLOT_PROGRAMS
+from bpfence.loader.bpffs import DISPATCHERS, SHAPE, SHARED_MAPS, Pins
 from bpfence.loader.maps import Map, open_pinned, open_pinned_fd, read_array, write_array
 from bpfence.loader.netlink import Direction
 from bpfence.loader.programs import Program, program_info

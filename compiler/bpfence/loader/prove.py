@@ -7,6 +7,7 @@ kernel's differs. Probes are spread over rows, peer classes and L4 classes, one 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -22,7 +23,7 @@ from bpfence.loader.maps import Map
 from bpfence.loader.netlink import Direction
 from bpfence.loader.node import Slot
 from bpfence.loader.programs import TestRunner
-from bpfence.plan.layout import ADDRESS6_ENTRY, CONNECTION_KEY
+from bpfence.plan.layout import ADDRESS6_ENTRY, CONNECTION_KEY, UNRESTRICTED
 from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX, Packet, Simulator
 
 Address = IPv4Address | IPv6Address
@@ -37,13 +38,17 @@ _SOURCE_PORT = 61613
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A frame for one direction of one interface, and whether it must pass. ``packet``: the same, as the simulator reads it."""
+    """A frame for one direction of one interface, and whether it must pass. ``packet``: the same, as the simulator reads it.
+
+    ``reason``: what the kernel will count it as.
+    """
 
     direction: Direction
     interface: EndpointInterface
     packet: Packet
     frame: bytes
     allowed: bool
+    reason: str
 
     @property
     def title(self) -> str:
@@ -71,24 +76,24 @@ def make_probes(artefact: Artefact, interfaces: Sequence[EndpointInterface]) -> 
 
 
 def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> dict[str, int]:
-    """Run every probe; returns how often each verdict was given. Raises KernelError at the first that differs.
+    """Run every probe; returns how many packets that added to the counters, by reason. Raises KernelError at the first that differs.
 
     INVARIANT: the slot's generation is still zero, so an entry that a probe leaves in the shared connection table is older than every
     generation and would be decided again. It is removed all the same; flows that were there before stay.
     """
-    counts = {"allowed": 0, "denied": 0}
+    counts: Counter[str] = Counter()
     for (direction, index), group in itertools.groupby(probes, key=lambda one: (one.direction, one.interface.index)):
         runner = TestRunner(slot.programs[DIRECTION_PROGRAM[direction]].fd, ifindex=index)
         for probe in group:
-            _run(runner, probe, connections)
-            counts["allowed" if probe.allowed else "denied"] += 1
-    return counts
+            counts[probe.reason] += _run(runner, probe, connections)
+    return dict(counts)
 
 
-def _run(runner: TestRunner, probe: Probe, connections: Map) -> None:
+def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:
+    """How many packets were sent: one, or none when a live flow has this very tuple, which is then not ours to touch."""
     key = connection_key(probe)
     if connections.lookup(key) is not None:
-        return  # a live flow has this very tuple: it is not ours to touch
+        return 0
     passed = runner.run(probe.frame) != TC_DROP
     connections.delete(key)
     if passed != probe.allowed:
@@ -96,6 +101,7 @@ def _run(runner: TestRunner, probe: Probe, connections: Map) -> None:
             f"the proof failed: {probe.title}: the tables say {_word(probe.allowed)}, the kernel's program says {_word(passed)}; "
             "nothing was changed. This is a bug in bpfence: please report it with the artefact"
         )
+    return 1
 
 
 def connection_key(probe: Probe) -> bytes:
@@ -145,7 +151,10 @@ def _probe(simulator: Simulator, interface: EndpointInterface, packet: Packet) -
     ports = (packet.source_port, packet.destination_port, packet.icmp_type, packet.icmp_code)
     frame = first_frame(*ends, packet.protocol, *ports)
     direction: Direction = "egress" if packet.direction == "egress" else "ingress"
-    return Probe(direction, interface, packet, frame, simulator.decide(packet).allowed)
+    allowed = simulator.decide(packet).allowed
+    rows = {simulator.row(packet.endpoint, side, packet.own) for side in DIRECTION_PROGRAM}
+    passing = "untracked" if rows == {UNRESTRICTED} else "allowed"
+    return Probe(direction, interface, packet, frame, allowed, passing if allowed else "denied")
 
 
 def _peers4(artefact: Artefact) -> list[Address]:

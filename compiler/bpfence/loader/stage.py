@@ -15,7 +15,9 @@ from pathlib import Path
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.folder import check_hashes
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import PROGRAM_INDEX, SHAPE, SLOT_PROGRAMS, Pins, make_folder, remove_tree
+from bpfence.emit.program import SHARED_BY_SLOTS, SLOT_PROGRAMS
+from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_index, remove_tree
+from bpfence.loader.kernel import kernel_hz
 from bpfence.loader.maps import Map, create_array, pin, prog_array_set, read_array, write_array
 from bpfence.loader.node import Active, Node, Slot, open_slot
 from bpfence.loader.programs import load_programs
@@ -129,8 +131,8 @@ def _make_table(path: Path, name: str, image: bytes) -> None:
 def _load(pins: Pins, folder: Path, artefact: Artefact) -> None:
     """Compile, load and pin the slot's programs, bound to the slot's tables and the shared maps."""
     maps = {entry.name: folder / entry.name for entry in artefact.manifest.tables}
-    maps |= {name: pins.shared(name) for name in ("connections", "fragments", "counters")}
-    programs = load_programs(artefact.programs["workload.c"], SLOT_PROGRAMS, maps)
+    maps |= {name: pins.shared(name) for name in SHARED_BY_SLOTS}
+    programs = load_programs(artefact.programs["workload.c"], SLOT_PROGRAMS, maps, {"HZ": kernel_hz()})
     for name, program in programs.items():
         with program:
             pin(program.fd, folder / name)
@@ -140,7 +142,7 @@ def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
     """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
     old = node.slots.get(slot.number)
     for name, program in slot.programs.items():
-        index = PROGRAM_INDEX[slot.number, name]
+        index = program_index(slot.number, name)
         prog_array_set(node.maps["programs"], index, program.fd)
         if old is not None and name in old.programs:
             undo.callback(prog_array_set, node.maps["programs"], index, old.programs[name].fd)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +46,13 @@ class GenerationRecord(_Model):
 class NodeState(_Model):
     """node.json. ``last_generation``: the highest number ever given out; numbers are never used twice.
 
-    ``network``: inode of the network namespace. ``runtime``: hash of the dispatchers' text. ``qdiscs``: interfaces whose clsact is
+    ``network``: inode of the network namespace. ``mounted``: the bpf file
+    system that we mounted. ``qdiscs``: interfaces whose clsact is
     ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``: packets that proofs added to the counters, by reason.
     """
 
     format_version: str = "1.0"
     network: int = 0
-    runtime: str = ""
     last_generation: int = 0
     committed: float = 0.0
     mounted: str = ""
@@ -69,14 +70,23 @@ class StateFolder:
 
     root: Path
 
-    def ensure(self) -> None:
-        """Make the folder, closed to everybody but root."""
+    def ensure(self, undo: ExitStack) -> None:
+        """Make the folder, closed to everybody but root; ``undo`` removes what was not there before."""
         try:
+            if not self.root.exists():
+                undo.callback(self.remove)
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.chmod(0o700)
             (self.root / "generations").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise KernelError(f"can't make {self.root}: {error.strerror}") from error
+
+    def restore_on(self, undo: ExitStack) -> None:
+        """Let ``undo`` put node.json back as it is now."""
+        if (self.root / "node.json").exists():
+            undo.callback(self.write, self.read())
+        else:
+            undo.callback((self.root / "node.json").unlink, missing_ok=True)
 
     def generation(self, number: int) -> Path:
         """The artefact folder of a generation."""

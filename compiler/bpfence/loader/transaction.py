@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from bpfence.emit.artefact import Artefact, Manifest
-from bpfence.emit.folder import write_artefact
+from bpfence.emit.folder import MANIFEST, write_artefact
 from bpfence.errors import KernelError
 from bpfence.loader.attach import (
     DIRECTIONS,
@@ -35,7 +38,7 @@ from bpfence.loader.namespaces import current_inode
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Active, Node, NodePaths, open_node
 from bpfence.loader.prove import make_probes, prove
-from bpfence.loader.runtime import create_runtime, remove_runtime
+from bpfence.loader.runtime import check_runtime, create_runtime
 from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage, wait_for_packets
 from bpfence.loader.state import AttachedInterface, GenerationRecord, NodeState
 from bpfence.timing import Stopwatch
@@ -61,10 +64,11 @@ class ApplyReport:
     shape_reused: bool
     programs_loaded: int
     table_bytes: int
-    probes: int
+    probes: dict[str, int]
     attached: tuple[str, ...]
     detached: tuple[str, ...]
     endpoints: int
+    policies: int
     policies_added: tuple[str, ...]
     policies_removed: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -99,61 +103,190 @@ def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None =
         check_artefact(artefact)
         if not settings.force:
             refuse_lock_out(artefact, os.environ)
-    paths = settings.paths
-    with ExitStack() as undo, ExitStack() as stack:
-        paths.folder.ensure(undo)
-        stack.enter_context(node_lock(paths.state))
-        netlink = stack.enter_context(Netlink())
-        transaction = _prepare(artefact, settings, netlink, undo, stack, watch)
+    folder = settings.paths.folder
+    with ExitStack() as stack, ExitStack() as undo:
+        folder.ensure(undo)
+        stack.enter_context(node_lock(settings.paths.state))
+        transaction = _prepare(artefact, settings, undo, stack, watch)
         report = _run(transaction)
-        if not settings.dry_run:
-            undo.pop_all()
+        if settings.dry_run:
+            undo.close()
+            _remember_probes(transaction, report)
+        undo.pop_all()
     return report
 
 
-def _prepare(
-    artefact: Artefact, settings: ApplySettings, netlink: Netlink, undo: ExitStack, stack: ExitStack, watch: Stopwatch
-) -> _Transaction:
-    """The rest of the preflight, and bpfence's shared state, made when missing."""
-    paths = settings.paths
+def _prepare(artefact: Artefact, settings: ApplySettings, undo: ExitStack, stack: ExitStack, watch: Stopwatch) -> _Transaction:
+    """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when missing."""
+    pins, folder = settings.paths.pins, settings.paths.folder
+    netlink = stack.enter_context(Netlink())
     with watch.stage("preflight"):
-        state = paths.folder.read()
+        state = folder.read()
         discovery = discover_interfaces(artefact.manifest.endpoints, netlink)
         interface_table(discovery.found, artefact.manifest.geometry["interfaces"])
-        node = open_node(paths.pins, stack)
-        _refuse_other_network(node, state)
-        refuse_conflicts(survey_hooks(netlink), _indices(discovery), node.program_ids if node else {})
+        node = open_node(pins, stack)
+        check_same_network(node, state)
+        hooks = survey_hooks(netlink)
+        refuse_conflicts(hooks, _indices(discovery), node.program_ids if node else {})
     with watch.stage("kernel"):
+        folder.restore_on(undo)
         if node is None:
-            state = state.model_copy(update={"network": current_inode(), "qdiscs": (), "probes": {}, "generations": ()})
-            mounted = ensure_root(paths.pins, undo)
-            node, state = create_runtime(paths.pins, artefact, state, undo, stack), state.model_copy(update={"mounted": mounted})
-        drop_leftovers(paths.pins)
-    transaction = _Transaction(artefact, settings, netlink, node, state, survey_hooks(netlink), discovery, undo, stack, watch)
-    detach_strays(netlink, node, state)
-    transaction.hooks = survey_hooks(netlink)
-    return transaction
+            mounted = ensure_root(pins, undo)
+            state = NodeState(network=current_inode(), mounted=mounted, last_generation=state.last_generation)
+            node = create_runtime(pins, artefact.programs["dispatcher.c"], undo, stack)
+        else:
+            check_runtime(pins, artefact.programs["dispatcher.c"])
+            detach_strays(netlink, hooks, node, state)
+        drop_leftovers(pins)
+    return _Transaction(artefact, settings, netlink, node, state, survey_hooks(netlink), discovery, undo, stack, watch)
 
 
 def _run(t: _Transaction) -> ApplyReport:
+    """Stage, prove, attach, commit, tidy up."""
     active = t.node.active
-    number = choose_slot(active)
     before = _manifest_of(t, active.generation)
     with t.watch.stage("kernel"):
         wait_for_packets(t.state.committed)
         table = interface_table(t.discovery.found, t.artefact.manifest.geometry["interfaces"])
-        staged = stage(t.node, number, t.artefact, table, t.undo, t.stack)
+        staged = stage(t.node, choose_slot(active), t.artefact, table, t.undo, t.stack)
     with t.watch.stage("prove"):
-        probes = make_probes(t.artefact, t.discovery.found)
-        counts = prove(staged.slot, probes, t.node.maps["connections"])
-    missing = _missing(t)
-    generation = _next_generation(t)
-    warnings = [*t.discovery.warnings, *foreign_filters(t.hooks, _indices(t.discovery))]
-    retired = _retired(t)
-    if not t.settings.dry_run:
-        _attach(t, missing, counts)
-        _commit(t, staged, generation)
-        warnings += _tidy(t, retired, generation)
-    elif active.generation:
-        t.write_state(probes=_sum(t.state.probes, counts))
-    return _report(t, staged, generation, active, before, missing, retired, warnings, sum(counts.values()))
+        counts = prove(staged.slot, make_probes(t.artefact, t.discovery.found), t.node.maps["connections"])
+    with t.watch.stage("kernel"):
+        missing, retired = _missing(t), _retired(t)
+        generation = 1 + max(t.state.last_generation, active.generation, *(slot.generation for slot in t.node.slots.values()), 0)
+        late: tuple[str, ...] = ()
+        if not t.settings.dry_run:
+            _attach(t, missing, counts)
+            _commit(t, staged, generation)
+            late = _tidy(t, retired, generation)
+    return _report(t, staged, (generation, active.generation), before, (missing, retired), late, counts)
+
+
+def _attach(t: _Transaction, missing: frozenset[Attachment], counts: Mapping[str, int]) -> None:
+    """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their packets pass until the commit."""
+    t.write_state(probes=_sum(t.state.probes, counts))
+
+    def record(index: int) -> None:
+        t.write_state(qdiscs=tuple(sorted({*t.state.qdiscs, index})))
+
+    programs = {direction: program.fd for direction, program in t.node.dispatchers.items()}
+    attach_dispatchers(t.netlink, missing, t.hooks, programs, t.undo, record)
+
+
+def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
+    """Write down what comes into force, then bring it into force with one store."""
+    folder, manifest = t.settings.paths.folder, t.artefact.manifest
+    t.undo.callback(folder.forget, generation)
+    write_artefact(t.artefact, folder.generation(generation))
+    interfaces = tuple(AttachedInterface(index=one.index, name=one.name, endpoint=one.endpoint.name) for one in t.discovery.found)
+    record = GenerationRecord(
+        number=generation, since=time.time(), content=manifest.content, shape=manifest.shape, slot=staged.slot.number, interfaces=interfaces
+    )  # fmt: skip
+    kept = tuple(one for one in t.state.generations if one.number in folder.kept())
+    committed = time.clock_gettime(time.CLOCK_BOOTTIME)
+    t.write_state(last_generation=generation, committed=committed, generations=(*kept, record))
+    staged.slot.set_generation(generation)
+    t.node.set_active(Active(generation, staged.slot.number))
+
+
+def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> tuple[str, ...]:
+    """What the new generation no longer needs. It is in force already: a failure here is told, not undone."""
+    try:
+        gone = detach_dispatchers(t.netlink, retired, set(t.state.qdiscs) - _indices(t.discovery))
+        t.write_state(qdiscs=tuple(index for index in t.state.qdiscs if index not in gone))
+        drop_leftovers(t.node.pins)
+        t.settings.paths.folder.forget_generations(generation)
+    except (KernelError, OSError) as error:
+        return (f"generation {generation} is in force, but tidying up failed: {error}",)
+    return ()
+
+
+def detach_strays(netlink: Netlink, hooks: Hooks, node: Node, state: NodeState) -> None:
+    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not know."""
+    known = active_interfaces(node)
+    strays = [item for item in own_attachments(hooks, node.program_ids) if item.index not in known]
+    if strays:
+        detach_dispatchers(netlink, strays, set(state.qdiscs) - known.keys())
+
+
+def active_interfaces(node: Node) -> dict[int, int]:
+    """Interface index -> endpoint of the generation in force, as the kernel's own table says."""
+    active = node.active
+    slot = node.slots.get(active.slot)
+    return read_interface_table(read_array(slot.tables["interfaces"])) if active.generation and slot else {}
+
+
+def check_same_network(node: Node | None, state: NodeState) -> None:
+    """Raise KernelError when the pins belong to another network namespace than the current one."""
+    if node is not None and state.network not in (0, current_inode()):
+        raise KernelError(
+            "bpfence is loaded for another network namespace with these --bpffs and --state; enter that one (nsenter --net=...) or give "
+            "this one folders of its own"
+        )
+
+
+def _indices(discovery: Discovery) -> set[int]:
+    return {item.index for item in discovery.found}
+
+
+def _missing(t: _Transaction) -> frozenset[Attachment]:
+    wanted = {Attachment(index, direction) for index in _indices(t.discovery) for direction in DIRECTIONS}
+    return frozenset(wanted) - own_attachments(t.hooks, t.node.program_ids)
+
+
+def _retired(t: _Transaction) -> frozenset[Attachment]:
+    wanted = _indices(t.discovery)
+    return frozenset(item for item in own_attachments(t.hooks, t.node.program_ids) if item.index not in wanted)
+
+
+def _manifest_of(t: _Transaction, generation: int) -> Manifest | None:
+    """The manifest of an earlier generation; None when its artefact is gone or unreadable."""
+    path = t.settings.paths.folder.generation(generation) / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _remember_probes(t: _Transaction, report: ApplyReport) -> None:
+    """A dry run on a loaded node leaves no trace but counted packets; `status` takes them off again."""
+    if report.before:
+        folder = t.settings.paths.folder
+        state = folder.read()
+        folder.write(state.model_copy(update={"probes": _sum(state.probes, report.probes)}))
+
+
+def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {reason: before.get(reason, 0) + more.get(reason, 0) for reason in sorted({*before, *more})}
+
+
+def _report(
+    t: _Transaction,
+    staged: Staged,
+    generations: tuple[int, int],
+    before: Manifest | None,
+    moved: tuple[frozenset[Attachment], frozenset[Attachment]],
+    late: tuple[str, ...],
+    counts: dict[str, int],
+) -> ApplyReport:
+    owners = {item.index: f"{item.name} ({item.endpoint.name})" for item in t.discovery.found}
+    new, old = set(t.artefact.manifest.policies), set(before.policies if before else ())
+    attached, detached = ({item.index for item in items} for items in moved)
+    return ApplyReport(
+        generation=generations[0],
+        before=generations[1],
+        slot=staged.slot.number,
+        dry_run=t.settings.dry_run,
+        shape_reused=staged.shape_reused,
+        programs_loaded=staged.programs_loaded,
+        table_bytes=staged.table_bytes,
+        probes=counts,
+        attached=tuple(owners[index] for index in sorted(attached)),
+        detached=tuple(t.hooks.names.get(index, str(index)) for index in sorted(detached)),
+        endpoints=len(t.discovery.found),
+        policies=len(new),
+        policies_added=tuple(sorted(new - old)),
+        policies_removed=tuple(sorted(old - new)),
+        warnings=(*t.discovery.warnings, *foreign_filters(t.hooks, _indices(t.discovery)), *late),
+        seconds=dict(t.watch.seconds),
+    )

@@ -1,6 +1,7 @@
 """The IPv4 table: 16-8-8 bits, three levels, equal blocks shared.
 
-In: sorted interval starts and a class per interval. Out: the three levels. Levels 1 and 2 hold block numbers, level 3 peer
+In: sorted interval starts and a class per interval. Out: the three levels. Levels 1 and 2 hold block numbers, level 3
+peer
 classes; every lookup reads all three, so its cost does not depend on the policy.
 """
 
@@ -16,7 +17,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Address4Table:
-    """``level1``: 65536 second-level block numbers; ``level2``: (n, 256) third-level block numbers; ``level3``: (m, 256) classes."""
+    """``level1``: 65536 second-level block numbers; ``level2``: (n, 256) third-level block numbers; ``level3``: (m,
+    256) classes.
+    """
 
     level1: Ints
     level2: Ints
@@ -32,7 +35,8 @@ class Address4Table:
 def build_address4(starts: Ints, classes: Ints) -> Address4Table:
     """Paint the intervals into shared blocks.
 
-    ``starts``: sorted first addresses, the first 0; interval i ends before start i + 1, the last with the space. ``classes``: one each.
+    ``starts``: sorted first addresses, the first 0; interval i ends before start i + 1, the last with the space.
+    ``classes``: one each.
     """
     level3, third = _split_level(starts, classes, 8)
     level2, second = _split_level(third.starts, third.values, 8)
@@ -73,7 +77,9 @@ def _split_level(starts: Ints, values: Ints, bits: int) -> tuple[Ints, _Runs]:
     first = np.searchsorted(starts, edges << bits, side="right") - 1
     for edge, inner, position in zip(edges.tolist(), is_mixed.tolist(), first.tolist(), strict=True):
         run_starts.append(edge)
-        run_values.append(number(_paint(edge << bits, width, position, starts, values) if inner else np.full(width, values[position])))
+        run_values.append(
+            number(_paint(edge << bits, width, position, starts, values) if inner else np.full(width, values[position]))
+        )
     return np.stack(blocks), _Runs(np.array(run_starts, dtype=np.int64), np.array(run_values, dtype=np.int64))
 
 

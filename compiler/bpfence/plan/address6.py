@@ -1,6 +1,8 @@
-"""The IPv6 table: prefixes in buckets of four, found by hashing the masked address for each prefix length in use, longest first.
+"""The IPv6 table: prefixes in buckets of four, found by hashing the masked address for each prefix length in use,
+longest first.
 
-In: the prefixes at which the class changes. Out: the entries in their buckets, the lengths, the default class, the seed that fits.
+In: the prefixes at which the class changes. Out: the entries in their buckets, the lengths, the default class, the
+seed that fits.
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ from numpy.typing import NDArray
 
 from bpfence.plan.layout import ADDRESS6_BUCKET, ADDRESS6_ENTRY, address6_hash
 
+_SEEDS = 8
+"""hash seeds tried before the table is doubled"""
 Prefix = tuple[int, int]
 """(first address as a 128-bit integer, prefix length)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Address6Table:
-    """``entries``: buckets * 4 of `ADDRESS6_ENTRY`; ``lengths``: longest first; ``default``: class of an address in no prefix."""
+    """``entries``: buckets * 4 of `ADDRESS6_ENTRY`; ``lengths``: longest first; ``default``: class of an address in
+    no prefix.
+    """
 
     entries: NDArray[np.void]
     lengths: tuple[int, ...]
@@ -50,7 +56,9 @@ def address_words(address: int) -> tuple[int, int, int, int]:
 
 
 def prune_prefixes(prefixes: Sequence[tuple[Prefix, int]], default: int) -> list[tuple[Prefix, int]]:
-    """Leave out prefixes whose class equals that of their closest listed cover. ``prefixes``: sorted by (start, length), each once."""
+    """Leave out prefixes whose class equals that of their closest listed cover. ``prefixes``: sorted by (start,
+    length), each once.
+    """
     kept: list[tuple[Prefix, int]] = []
     covers: list[tuple[int, int]] = []
     for (start, length), peer in prefixes:
@@ -71,11 +79,12 @@ def build_address6(prefixes: Sequence[tuple[Prefix, int]], default: int, min_buc
         buckets *= 2
     seed = 0
     while True:
-        for seed in range(seed, seed + 8):
-            entries = _place(kept, buckets, seed)
-            if entries is not None:
-                return Address6Table(entries, lengths, default, seed, len(kept))
-        buckets *= 2
+        entries = _place(kept, buckets, seed)
+        if entries is not None:
+            return Address6Table(entries, lengths, default, seed, len(kept))
+        seed += 1
+        if seed % _SEEDS == 0:
+            buckets *= 2
 
 
 def _place(prefixes: Sequence[tuple[Prefix, int]], buckets: int, seed: int) -> NDArray[np.void] | None:

@@ -1,6 +1,7 @@
 """From the classification to the tables' contents and the plan of their sizes.
 
-In: `Classification`, the node's endpoints. Out: `PlannedTables`: the contents in numpy form, and the `Plan` that holds them. Pure data.
+In: `Classification`, the node's endpoints. Out: `PlannedTables`: the contents in numpy form, and the `Plan` that
+holds them. Pure data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ WIDE = 65535
 
 @dataclass(frozen=True, slots=True)
 class PlannedTables:
-    """Everything the images are made of. ``row_offsets[i]``: first cell of classification row i. ``endpoints``: in id order."""
+    """Everything the images are made of. ``row_offsets[i]``: first cell of classification row i. ``endpoints``: in id
+    order.
+    """
 
     plan: Plan
     endpoints: tuple[Entity, ...]
@@ -55,12 +58,12 @@ def plan_tables(classification: Classification, endpoints: Sequence[Entity]) -> 
     address6 = build_address6(prefixes6, default6, 16)
     l4 = build_l4(classification.l4, merged.l4_of)
     size = merged.peers * merged.l4
-    cells = np.concatenate([part.reshape(-1) for part in merged.cells]) if merged.cells else np.zeros(0, dtype=np.uint16)
+    cells = (
+        np.concatenate([part.reshape(-1) for part in merged.cells]) if merged.cells else np.zeros(0, dtype=np.uint16)
+    )
     offsets = tuple(number * size for number in merged.cells_of_row)
     plan = Plan(_features(address4, address6, l4), _geometry(endpoints, address4, address6, l4, len(cells)))
-    return PlannedTables(
-        plan, tuple(endpoints), address4, address6, l4, cells, offsets, merged.peers, merged.l4
-    )
+    return PlannedTables(plan, tuple(endpoints), address4, address6, l4, cells, offsets, merged.peers, merged.l4)
 
 
 def _check_budget(peers: int, l4: int, rows: int) -> None:
@@ -72,7 +75,8 @@ def _check_budget(peers: int, l4: int, rows: int) -> None:
 
 
 def prefix_classes(peers: PeerClasses, atom_class: NDArray[np.int64]) -> tuple[int, list[tuple[Prefix, int]]]:
-    """(class of IPv6 addresses in no mentioned prefix, class of each mentioned prefix outside the prefixes nested in it).
+    """(class of IPv6 addresses in no mentioned prefix, class of each mentioned prefix outside the prefixes nested in
+    it).
 
     A prefix wholly covered by nested ones is left out.
     """
@@ -131,9 +135,12 @@ def _geometry(
     )
 
 
-def endpoint_rows(planned: PlannedTables, classification: Classification, entity: Entity, address: str) -> tuple[int, int]:
+def endpoint_rows(
+    planned: PlannedTables, classification: Classification, entity: Entity, address: str
+) -> tuple[int, int]:
     """(egress row, ingress row) of an endpoint's address: first cells, or UNRESTRICTED."""
-    rows = (classification.row_of[entity.name, address, direction] for direction in (Direction.EGRESS, Direction.INGRESS))
+    rows = (
+        classification.row_of[entity.name, address, direction] for direction in (Direction.EGRESS, Direction.INGRESS)
+    )
     egress, ingress = (UNRESTRICTED if row is None else planned.row_offsets[row] for row in rows)
     return egress, ingress
-

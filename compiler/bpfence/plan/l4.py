@@ -1,6 +1,7 @@
 """The L4 tables: from merged classes of L4 atoms to arrays indexed by ports, types and protocols.
 
-In: `L4Atoms` and a merged class per atom. Out: `L4Tables`, with source ports and ICMP codes only where they decide something.
+In: `L4Atoms` and a merged class per atom. Out: `L4Tables`, with source ports and ICMP codes only where they decide
+something.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ Shorts = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class L4Tables:
-    """``ports``: (3, 65536) L4 class, or destination class when ``pairs`` is given; ``source_ports``: (3, 65536) source class;
-    ``pairs``: (destination classes, source_stride) L4 class; ``icmp``: (2, 256) by type or (2, 65536) by type and code; ``protocols``: (256,).
+    """``ports``: (3, 65536) L4 class, or destination class when ``pairs`` is given; ``source_ports``: (3, 65536)
+    source class;
+    ``pairs``: (destination classes, source_stride) L4 class; ``icmp``: (2, 256) by type or (2, 65536) by type and
+    code; ``protocols``: (256,).
     """
 
     ports: Shorts
@@ -37,7 +40,7 @@ class L4Tables:
 
     @property
     def icmp_codes(self) -> bool:
-        return self.icmp.shape[1] == 65536
+        return bool(self.icmp.shape[1] == 65536)
 
 
 def build_l4(atoms: L4Atoms, merged: NDArray[np.int64]) -> L4Tables:
@@ -65,7 +68,9 @@ def _paired(spaces: list[ProtocolSpace], merged: NDArray[np.int64], icmp: Shorts
     pairs = np.concatenate([np.pad(grid, ((0, 0), (0, stride - grid.shape[1])), mode="edge") for grid in grids])
     offsets = np.cumsum([0, *(grid.shape[0] for grid in grids)])[:3]
     shifted = np.stack([part + offset for part, offset in zip(ports, offsets, strict=True)])
-    return L4Tables(shifted.astype(np.uint16), np.stack(sources).astype(np.uint16), pairs.astype(np.uint16), icmp, protocols)
+    return L4Tables(
+        shifted.astype(np.uint16), np.stack(sources).astype(np.uint16), pairs.astype(np.uint16), icmp, protocols
+    )
 
 
 def _grid(space: ProtocolSpace, merged: NDArray[np.int64]) -> NDArray[np.int64]:

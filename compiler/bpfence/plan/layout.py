@@ -1,7 +1,9 @@
 """Every structure that both Python and the kernel programs read: declared once, C text and numpy types made from it.
 
-Nothing in; struct declarations out. INVARIANT: fields are naturally aligned and structures have no hidden padding (checked at
-declaration), so numpy's packed view and the C compiler's agree. Byte order is the host's, except where a field says network order.
+Nothing in; struct declarations out. INVARIANT: fields are naturally aligned and structures have no hidden padding
+(checked at
+declaration), so numpy's packed view and the C compiler's agree. Byte order is the host's, except where a field says
+network order.
 """
 
 from __future__ import annotations
@@ -144,9 +146,20 @@ HEADER = check_layout(Struct("slot_header", (
     Field("lengths", "u8", 136, "prefix lengths to probe, longest first"),
 ), "Facts about one slot's tables."))  # fmt: skip
 
+# The word that commits, the marks that keep a packet with its generation, and the program array.
+MARK_MASK = 0x00C00000
+MARK_SLOT0 = 0x00400000
+MARK_SLOT1 = 0x00800000
+"""Bits of ``skb->mark``: the slot that the packet's first dispatcher chose; neither or both = not chosen yet."""
+HOOKS_PER_SLOT = 8
+HOOK_EGRESS = 0
+HOOK_INGRESS = 1
+"""Index into ``programs``: slot * HOOKS_PER_SLOT + hook."""
+
 
 def address6_hash(words: tuple[int, int, int, int], length: int, seed: int) -> int:
-    """The 32-bit hash of a masked IPv6 address. ``words``: its 16 bytes read as four little-endian words; the C code does the same.
+    """The 32-bit hash of a masked IPv6 address. ``words``: its 16 bytes read as four little-endian words; the C code
+    does the same.
 
     The bucket is the hash modulo the (power of two) number of buckets.
     """
@@ -175,7 +188,7 @@ CONNECTION = check_layout(Struct("connection", (
     Field("packets", "u64", comment="both directions; approximate when two CPUs count at once"),
     Field("bytes", "u64"),
     Field("generation", "u64", comment="that decided the flow"),
-    Field("decision", "u16", comment="the cell that admitted it; 0 = the direction is unrestricted"),
+    Field("decision", "u16", comment="the cell that admitted it, CELL_ALLOW alone in an unrestricted direction"),
     Field("flags", "u8", comment="CONNECTION_* bits"),
     Field("state", "u8", comment="TCP_* bits"),
     Field("reserved", "u32"),
@@ -184,7 +197,14 @@ CONNECTION_INGRESS = 1
 """The initiator is the remote party: its packets travel towards the endpoint."""
 CONNECTION_REPLIED = 2
 CONNECTION_DENIED = 4
-"""A TCP connection that its generation cut. The entry stays so that what is left of the connection is not taken for one older than the table."""
+"""A TCP connection that its generation cut. The entry stays, else the next packet would count as one of a connection
+older than the table."""
+CONNECTION_GUESSED = 8
+"""The table met the connection in its middle: who opened it is a guess, so both directions are asked when it is
+decided again.
+"""
+
+# Bits of ``connection.state``.
 TCP_ESTABLISHED = 1
 TCP_FIN_INITIATOR = 2
 TCP_FIN_RESPONDER = 4

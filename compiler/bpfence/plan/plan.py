@@ -1,6 +1,8 @@
-"""The plan: which tables with which sizes and which features the programs need. Pure data; the C text is a function of it.
+"""The plan: which tables with which sizes and which features the programs need. Pure data; the C text is a function
+of it.
 
-INVARIANT: nothing here depends on rule contents, only on sizes and features, so a data-only change keeps the plan, the C text and the shape
+INVARIANT: nothing here depends on rule contents, only on sizes and features, so a data-only change keeps the plan,
+the C text and the shape
 hash. Capacities are rounded up (see `capacity`) so that small growth does not change the shape.
 """
 
@@ -46,7 +48,9 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table: an array map with a single value of ``size`` bytes, memory-mapped for filling. ``element``: what it is an array of."""
+    """One table: an array map with a single value of ``size`` bytes, memory-mapped for filling. ``element``: what it
+    is an array of.
+    """
 
     name: str
     element: str
@@ -74,9 +78,7 @@ class Plan:
                 g.interfaces * INTERFACE.size,
                 "interface to endpoint",
             ),
-            TableSpec(
-                "endpoints", "struct endpoint", g.endpoints, g.endpoints * endpoint.size, "addresses and rows"
-            ),
+            TableSpec("endpoints", "struct endpoint", g.endpoints, g.endpoints * endpoint.size, "addresses and rows"),
             TableSpec("address4_l1", "u16", 65536, 131072, "IPv4 bits 31-16 to second-level block"),
             TableSpec(
                 "address4_l2",
@@ -98,9 +100,7 @@ class Plan:
                     "IPv6 prefix to peer class",
                 )
             )
-        specs.append(
-            TableSpec("ports", "u16", 3 * 65536, 393216, "TCP, UDP, SCTP destination port to L4 class")
-        )
+        specs.append(TableSpec("ports", "u16", 3 * 65536, 393216, "TCP, UDP, SCTP destination port to L4 class"))
         if f.source_ports:
             specs.append(
                 TableSpec(
@@ -131,9 +131,7 @@ class Plan:
                 512,
                 "protocol to L4 class when ports or types can't be read or do not exist",
             ),
-            TableSpec(
-                "cells", "u16", g.cells, g.cells * 2, "row + peer class * l4_stride + L4 class to verdict"
-            ),
+            TableSpec("cells", "u16", g.cells, g.cells * 2, "row + peer class * l4_stride + L4 class to verdict"),
         ]
         return tuple(specs)
 

@@ -1,12 +1,12 @@
 """Selectors: languages in which policies name labelled things. Text in, small frozen trees out.
 
-The names exported here are Calico's selector language; Kubernetes label selectors and Cilium's name patterns have modules of their own.
+The names exported here are Calico's selector language; the others have modules of their own.
 """
 
 from bpfence.selectors.canonical import canonical
 from bpfence.selectors.matching import matches
 from bpfence.selectors.parser import SelectorError, parse_selector
-from bpfence.selectors.syntax import AllOf, AnyOf, Everything, Global, Negation, Operator, Selector, Criterion
+from bpfence.selectors.syntax import AllOf, AnyOf, Criterion, Everything, Global, Negation, Operator, Selector
 
 __all__ = [
     "AllOf",

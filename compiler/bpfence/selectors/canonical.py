@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from bpfence.selectors.syntax import AllOf, AnyOf, Everything, Global, Negation, Operator, Selector, Criterion
+from bpfence.selectors.syntax import AllOf, AnyOf, Criterion, Everything, Global, Negation, Operator, Selector
 
 
 def canonical(selector: Selector) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from bpfence.selectors.syntax import AllOf, AnyOf, Everything, Global, Negation, Operator, Selector, Criterion
+from bpfence.selectors.syntax import AllOf, AnyOf, Criterion, Everything, Global, Negation, Operator, Selector
 
 
 def matches(selector: Selector, labels: Mapping[str, str]) -> bool:

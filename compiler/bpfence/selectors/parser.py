@@ -19,7 +19,7 @@ MAX_LENGTH = 65_536
 MAX_DEPTH = 256
 """Levels of the tree.
 
-INVARIANT: no selector of 1024 characters has as many, and recursion over a tree that deep stays below Python's own limit.
+INVARIANT: no selector of 1024 characters has as many, and recursion over such a tree stays below Python's own limit.
 """
 
 _OPERATORS = {
@@ -128,7 +128,7 @@ _EXPECTATIONS = (
     ("LBRACE", "expected a set: {'a', 'b'}"),
     ("STRING", "expected a value in quotes"),
     ("COMMA", "expected ',' or '}'"),
-    ("__VBAR_1", "expected '&&', '||'"),
+    ("_AND", "'&&' or '||' must stand between two terms"),
     ("RPAR", "expected ')'"),
 )
 
@@ -147,7 +147,7 @@ def _explained(text: str, error: UnexpectedInput) -> SelectorError:
     position = len(text) if isinstance(error, UnexpectedToken) and error.token.type == "$END" else error.pos_in_stream
     place = len(text) if position is None else position
     if place >= len(text):
-        return SelectorError(f"the selector ends too early: {_expected(error)}", len(text) + 1)
+        return SelectorError(f"the selector ends too early: {_expected_at_end(error)}", len(text) + 1)
     if isinstance(error, UnexpectedCharacters):
         what = _CHARACTERS.get(text[place], f"unexpected character {text[place]!r}")
         return SelectorError(f"{what}; {_expected(error)}" if text[place] not in _CHARACTERS else what, place + 1)
@@ -161,6 +161,13 @@ def _expected(error: UnexpectedInput) -> str:
     elif isinstance(error, UnexpectedToken):
         names = error.expected
     return next((text for name, text in _EXPECTATIONS if name in names), "nothing may follow here")
+
+
+def _expected_at_end(error: UnexpectedInput) -> str:
+    """After a complete term only a parenthesis can be missing."""
+    if isinstance(error, UnexpectedToken) and "RPAR" in error.expected and "LABEL" not in error.expected:
+        return "expected ')'"
+    return _expected(error)
 
 
 def _excerpt(text: str, place: int) -> str:

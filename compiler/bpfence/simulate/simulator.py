@@ -87,7 +87,9 @@ class Simulator:
         self._cells = _shorts(images["cells"])
 
     def decide(self, packet: Packet) -> Answer:
-        """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not have."""
+        """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not
+        have.
+        """
         if always_passes(packet.protocol, packet.icmp_type, packet.icmp_code):
             return Answer(True)
         row = self.row(packet.endpoint, packet.direction, packet.own)

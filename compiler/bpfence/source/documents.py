@@ -10,12 +10,12 @@ from bpfence.source.spans import Span
 
 Path = tuple[str | int, ...]
 Locator = Callable[[Path, bool], Span]
-"""(path, of_key) -> place of the value (or of the mapping key) at the path; the longest existing prefix when it is missing."""
+"""(path, of_key) -> place of the value (or of the key) at the path; of its longest prefix when it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One object of the input. ``data`` is a mapping of null, bool, int, float, str, list and dict; never shared, never cyclic."""
+    """One object of the input. ``data`` holds null, bool, int, float, str, list, dict, UnquotedDate; never shared."""
 
     data: Mapping[str, Any]
     locate: Locator

@@ -64,9 +64,7 @@ def _walk(root: str, diagnostics: Diagnostics) -> Iterator[FoundFile]:
         yield FoundFile(path, os.path.relpath(path, root).replace(os.sep, "/"))
     if empty:
         span = file_span(FoundFile(root, "."))
-        diagnostics.warning(
-            "SRC015", span, f"no {', '.join(SUFFIXES)} file in the folder {root}", "check the path"
-        )
+        diagnostics.warning("SRC015", span, f"no {', '.join(SUFFIXES)} file in the folder {root}", "check the path")
 
 
 def _sorted_files(root: str, diagnostics: Diagnostics) -> Iterator[str]:

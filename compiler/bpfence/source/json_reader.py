@@ -1,6 +1,6 @@
 """The text of a JSON file in; plain data, with places found only when somebody asks, out.
 
-The standard library's scanner does the reading, item by item for lists, so that each item's line is known at little cost.
+The standard library's scanner does the reading, item by item for lists, so that each item's line is known.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ def looks_like_json(text: str) -> bool:
     return _JSON_START.match(text) is not None
 
 
-def read_json(
-    file: FoundFile, text: str, diagnostics: Diagnostics, limits: Limits
-) -> Iterator[tuple[Any, JsonPlace]]:
+def read_json(file: FoundFile, text: str, diagnostics: Diagnostics, limits: Limits) -> Iterator[tuple[Any, JsonPlace]]:
     """The values of a JSON file (one, or several after each other). Mistakes become diagnostics.
 
     Raises json.JSONDecodeError when the text is not JSON: the caller may know another reading.

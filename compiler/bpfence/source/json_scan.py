@@ -1,4 +1,4 @@
-"""Text that is known to be JSON in; the place of every node out. Slow beside the decoder, so done for single objects on demand."""
+"""Text that is known to be JSON in; the place of every node out. Slow beside the decoder, so done on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much input is accepted. The input is hostile until shown otherwise; each limit is far above what clusters have."""
+"""How much input is accepted. Input is hostile until shown otherwise; every limit is far above what clusters have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIB = 1 << 20
 class Limits:
     """Sizes in bytes per file, nodes per file, levels of nesting per document.
 
-    ``alias_nodes``: what all aliases of a file may add together. ``json_nodes`` is an upper estimate, counted from the text.
+    ``alias_nodes``: what all aliases of a file may add together. ``json_nodes`` bounds an estimate from the text.
     """
 
     yaml_bytes: int = 32 * MIB

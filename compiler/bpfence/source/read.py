@@ -81,9 +81,7 @@ def _collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read_bytes(
-    file: FoundFile, limits: Limits, diagnostics: Diagnostics, stdin: TextIO | None
-) -> bytes | None:
+def _read_bytes(file: FoundFile, limits: Limits, diagnostics: Diagnostics, stdin: TextIO | None) -> bytes | None:
     """The content, never more than the largest limit; None when it can't be had."""
     try:
         if file.path == STDIN_NAME:
@@ -107,9 +105,7 @@ def _limit(file: FoundFile, limits: Limits) -> int:
     return limits.json_bytes if file.path.lower().endswith(".json") else limits.yaml_bytes
 
 
-def _read_documents(
-    file: FoundFile, content: bytes, limits: Limits, diagnostics: Diagnostics
-) -> Iterator[Document]:
+def _read_documents(file: FoundFile, content: bytes, limits: Limits, diagnostics: Diagnostics) -> Iterator[Document]:
     is_json = file.path.lower().endswith(".json")
     text = _decode(file, content, diagnostics)
     if text is None:
@@ -139,7 +135,7 @@ def _decode(file: FoundFile, content: bytes, diagnostics: Diagnostics) -> str | 
 def _read_values(
     file: FoundFile, text: str, is_json: bool, limits: Limits, diagnostics: Diagnostics
 ) -> Iterator[tuple[Any, Place | JsonPlace]]:
-    """Text that begins like JSON is tried as JSON first, which is much faster; YAML's flow style looks like that too."""
+    """Text that begins like JSON is tried as JSON first, which is much faster; YAML's flow style begins so too."""
     if not is_json and not looks_like_json(text):
         yield from read_yaml(file, text, diagnostics, limits)
         return

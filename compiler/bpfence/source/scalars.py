@@ -25,7 +25,7 @@ Scalar = None | bool | int | float | str | UnquotedDate | Ambiguous
 # The API server's YAML reader takes the YAML 1.1 words for booleans, so these are no text here either.
 _TRUE = ("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y")
 _FALSE = ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N")
-_WORDS: dict[str, None | bool | float] = {
+_WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(_TRUE, True),
     **dict.fromkeys(_FALSE, False),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Span:
     """A stretch of one input file. Lines and columns count from 1; the end column is exclusive.
 
-    ``path`` is the file as the user named it, for messages; ``relative`` is the path below the input root the user gave,
-    for artefacts, which must not depend on where the checkout lies.
+    ``path`` is the file as the user named it, for messages; ``relative`` is the path below the input root the user
+    gave, for artefacts, which must not depend on where the checkout lies.
     """
 
     path: str

@@ -128,9 +128,7 @@ class YamlBuilder:
             self._report_duplicate(frame, key, node)
 
     def _report_key(self, key: str, node: int) -> None:
-        self._report(
-            "SRC010", node, f"the key {key or 'null'} is not text", f'quote it: "{key}"'
-        )
+        self._report("SRC010", node, f"the key {key or 'null'} is not text", f'quote it: "{key}"')
 
     def _report_duplicate(self, frame: _Frame, key: str, node: int) -> None:
         frame.shadow = True
@@ -191,10 +189,14 @@ class YamlBuilder:
         if self._frame is not None and self._frame.expects_key:
             raise _stop_at("SRC010", event, "the key of a mapping is an alias", "write the key itself")
         if event.anchor not in self._anchors:
-            raise _stop_at("SRC008", event, f"the alias *{event.anchor} has no anchor before it", "write the content out")
+            raise _stop_at(
+                "SRC008", event, f"the alias *{event.anchor} has no anchor before it", "write the content out"
+            )
         value, node = self._anchors[event.anchor]
         if any(frame.node == node for frame in self._stack):
-            raise _stop_at("SRC008", event, f"the alias *{event.anchor} stands inside its own anchor", "write the content out")
+            raise _stop_at(
+                "SRC008", event, f"the alias *{event.anchor} stands inside its own anchor", "write the content out"
+            )
         size = self.marks.after(node) - node
         self.alias_nodes += size
         self._count(size, event)

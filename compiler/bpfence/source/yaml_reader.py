@@ -19,9 +19,7 @@ from bpfence.source.stops import StopReading
 from bpfence.source.yaml_builder import YamlBuilder
 
 
-def read_yaml(
-    file: FoundFile, text: str, diagnostics: Diagnostics, limits: Limits
-) -> Iterator[tuple[Any, Place]]:
+def read_yaml(file: FoundFile, text: str, diagnostics: Diagnostics, limits: Limits) -> Iterator[tuple[Any, Place]]:
     """The documents of a YAML stream; ``---`` without content is skipped. Mistakes become diagnostics.
 
     A mistake of syntax or a limit ends the file; the documents before it are still yielded.
@@ -83,5 +81,3 @@ def _syntax_help(problem: str, text: str, line: int) -> str:
     if "undefined alias" in problem:
         return "quote a value that starts with *"
     return "check indentation, quotes and brackets here and just above"
-
-

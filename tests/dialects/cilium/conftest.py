@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 from bpfence.diagnostics import Diagnostic, Diagnostics
-from bpfence.dialects.cilium import lint, lower, read_object
+from bpfence.dialects.cilium import MODELS, lint, lower, read_object
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Inventory
+from bpfence.identity.read_inventory import read_inventory
 from bpfence.ir.nodes import Policy
 from bpfence.options import Options
 from bpfence.source.read import read_text
@@ -38,9 +39,10 @@ def compile_text(text: str, inventory: Inventory | None = None, **options: objec
     """Read, lower and lint; lowering happens only when reading found no error."""
     chosen = Options.model_validate(options)
     diagnostics = Diagnostics()
-    world = inventory or Inventory()
     documents = read_text("policy.yaml", text, diagnostics)
-    read = [read_object(document, chosen, diagnostics) for document in documents]
+    policies_read = [item for item in documents if (item.api_version, item.kind) in MODELS]
+    world = inventory or read_inventory([item for item in documents if item not in policies_read], diagnostics)
+    read = [read_object(document, chosen, diagnostics) for document in policies_read]
     objects = tuple(item for item in read if item is not None)
     policies: tuple[Policy, ...] = ()
     if not diagnostics.has_errors:

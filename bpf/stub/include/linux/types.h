@@ -35,6 +35,8 @@ typedef unsigned long uintptr_t;
 typedef _Bool bool;
 
 #define __aligned_u64 __u64 __attribute__((aligned(8)))
+#define true 1
+#define false 0
 #define NULL ((void *)0)
 
 #endif

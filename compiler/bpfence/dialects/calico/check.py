@@ -1,4 +1,7 @@
-"""Checks of whole objects: a model and its document in, diagnostics out. Errors are the union of what Calico's layers refuse."""
+"""Checks of whole objects: a model and its document in, diagnostics out.
+
+Errors are the union of what Calico's validation layers refuse.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from bpfence.dialects.calico.model import (
 )
 from bpfence.dialects.calico.report import Report
 from bpfence.dialects.calico.unsupported import unsupported_features
-from bpfence.dialects.calico.values import MappedAddressProblem, ValueProblem, read_set_cidr
+from bpfence.dialects.calico.values import BadValueError, MappedAddressError, read_set_cidr
 from bpfence.dialects.label_syntax import dns_subdomain_problem
 from bpfence.source.documents import Path
 
@@ -174,14 +177,14 @@ def _check_set(report: Report, resource: NetworkSet | GlobalNetworkSet) -> None:
     for index, text in enumerate(resource.spec.nets):
         try:
             read_set_cidr(text)
-        except ValueProblem as problem:
-            code = codes.CIDR_MAPPED if isinstance(problem, MappedAddressProblem) else codes.SET_CIDR
+        except BadValueError as problem:
+            code = codes.CIDR_MAPPED if isinstance(problem, MappedAddressError) else codes.SET_CIDR
             report.error(code, ("spec", "nets", index), problem.message, problem.help)
 
 
 def _check_felix(report: Report, resource: FelixConfiguration) -> None:
     action = resource.spec.default_endpoint_to_host_action
     if action.lower() == "drop":
-        message = "defaultEndpointToHostAction Drop is not supported yet: traffic of pods to their own node is not policed by it"
+        message = "defaultEndpointToHostAction Drop is not supported yet"
         path = ("spec", "defaultEndpointToHostAction")
         report.error(codes.UNSUPPORTED_HOST_ACTION, path, message, "write Accept, or deny the node in a policy")

@@ -1,4 +1,4 @@
-"""Checks of ``http``: what Calico refuses. A valid ``http`` is refused elsewhere, because packets can't be judged by it."""
+"""Checks of ``http``: what Calico refuses. (A valid ``http`` is refused elsewhere: packets can't be judged by it.)"""
 
 from __future__ import annotations
 

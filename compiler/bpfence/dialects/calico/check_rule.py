@@ -11,7 +11,7 @@ from bpfence.dialects.calico.check_side import check_nets, check_ports, check_si
 from bpfence.dialects.calico.metadata import check_annotations
 from bpfence.dialects.calico.model import IcmpFields, Rule
 from bpfence.dialects.calico.report import Report
-from bpfence.dialects.calico.values import ICMP_NUMBERS, Protocol, ValueProblem, read_protocol
+from bpfence.dialects.calico.values import ICMP_NUMBERS, BadValueError, Protocol, read_protocol
 from bpfence.source.documents import Path
 
 ACTIONS = ("Allow", "Deny", "Log", "Pass")
@@ -59,7 +59,7 @@ def _read_protocol(report: Report, path: Path, value: int | str | None) -> Proto
         return None
     try:
         return read_protocol(value)
-    except ValueProblem as problem:
+    except BadValueError as problem:
         report.error(codes.PROTOCOL, path, problem.message, problem.help)
         return None
 

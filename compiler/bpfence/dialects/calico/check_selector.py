@@ -16,7 +16,12 @@ GLOBAL_ALONE = re.compile(r"[ \t]*global\([ \t]*\)[ \t]*")
 def check_selector(report: Report, path: Path, text: str, limit: int = MAX_SELECTOR) -> None:
     """A selector over endpoints. ``global(`` is refused as text, wherever it stands, as Calico does."""
     if "global(" in text:
-        report.error(codes.SELECTOR_GLOBAL, path, f"global() is not allowed in {path[-1]}", "use it alone in a rule's namespaceSelector")
+        report.error(
+            codes.SELECTOR_GLOBAL,
+            path,
+            f"global() is not allowed in {path[-1]}",
+            "use it alone in a rule's namespaceSelector",
+        )
         return
     _check_text(report, path, text, limit)
 

@@ -9,7 +9,7 @@ from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.check_selector import check_namespace_selector, check_selector
 from bpfence.dialects.calico.model import EntityRule, Rule, ServiceMatch
 from bpfence.dialects.calico.report import Report
-from bpfence.dialects.calico.values import MappedAddressProblem, Protocol, ValueProblem, read_cidr, read_port
+from bpfence.dialects.calico.values import BadValueError, MappedAddressError, Protocol, read_cidr, read_port
 from bpfence.dialects.label_syntax import dns_subdomain_problem
 from bpfence.flows import PORT_PROTOCOLS
 from bpfence.ir.expressions import Network
@@ -69,7 +69,9 @@ def check_ports(report: Report, path: Path, rule: Rule, protocol: Protocol | Non
         numeric = [_is_numeric(report, (*place, index), port) for index, port in enumerate(ports)]
         if rule.protocol is None and any(numeric):
             message = "port numbers need a protocol"
-            report.error(codes.PORT_WITHOUT_PROTOCOL, (*place, numeric.index(True)), message, "write protocol: TCP, UDP or SCTP")
+            report.error(
+                codes.PORT_WITHOUT_PROTOCOL, (*place, numeric.index(True)), message, "write protocol: TCP, UDP or SCTP"
+            )
         if ports and protocol is not None and protocol.number not in PORT_PROTOCOLS:
             message = f"protocol {rule.protocol} has no ports"
             report.error(codes.PROTOCOL_WITHOUT_PORTS, place, message, "only TCP, UDP and SCTP have")
@@ -84,7 +86,7 @@ def _port_lists(path: Path, rule: Rule) -> Iterator[tuple[Path, tuple[int | str,
 def _is_numeric(report: Report, path: Path, port: int | str) -> bool:
     try:
         return not isinstance(read_port(port), str)
-    except ValueProblem as problem:
+    except BadValueError as problem:
         report.error(codes.PORT, path, problem.message, problem.help)
         return False
 
@@ -112,8 +114,8 @@ def _net_lists(path: Path, rule: Rule) -> Iterator[tuple[Path, tuple[str, ...]]]
 def _read_net(report: Report, path: Path, text: str) -> Network | None:
     try:
         network = read_cidr(text)
-    except ValueProblem as problem:
-        code = codes.CIDR_MAPPED if isinstance(problem, MappedAddressProblem) else codes.CIDR
+    except BadValueError as problem:
+        code = codes.CIDR_MAPPED if isinstance(problem, MappedAddressError) else codes.CIDR
         report.error(code, path, problem.message, problem.help)
         return None
     if network.prefixlen == 0 and path[-2] == "notNets":

@@ -1,4 +1,4 @@
-"""What lowering needs to know beside the policy: network sets, service accounts, ports of init containers, the options."""
+"""What lowering needs to know beside the policy: network sets, service accounts, init containers, options."""
 
 from __future__ import annotations
 

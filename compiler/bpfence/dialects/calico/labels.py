@@ -39,7 +39,7 @@ _OPERATORS = {
 
 
 def label_expression(selector: Selector, long_accounts: Sequence[str] = ()) -> LabelExpr:
-    """The selector over qualified keys. ``long_accounts``: names of the inventory's service accounts beyond `LONGEST_ACCOUNT`."""
+    """The selector over qualified keys; ``long_accounts``: the inventory's account names beyond `LONGEST_ACCOUNT`."""
     match selector:
         case Criterion():
             return _criterion(selector, long_accounts)

@@ -11,7 +11,12 @@ from pydantic import ValidationError
 from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.model import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Resource
 from bpfence.dialects.calico.report import Report
-from bpfence.dialects.label_syntax import dns_label_problem, dns_subdomain_problem, label_key_problem, label_value_problem
+from bpfence.dialects.label_syntax import (
+    dns_label_problem,
+    dns_subdomain_problem,
+    label_key_problem,
+    label_value_problem,
+)
 from bpfence.dialects.model_base import ObjectMeta
 from bpfence.source.documents import Path
 
@@ -28,7 +33,7 @@ _MAX_NAME = 253
 
 
 def effective_metadata(resource: Resource, report: Report) -> ObjectMeta:
-    """The metadata as Calico reads it: for its custom resources the hidden annotation is merged over what is visible."""
+    """The metadata as Calico reads it: in its custom resources the hidden annotation is merged over the visible."""
     metadata = resource.metadata
     hidden_text = metadata.annotations.get(HIDDEN_METADATA)
     if resource.api_version != CRD_VERSION or hidden_text is None:
@@ -49,7 +54,9 @@ def _read_hidden(text: str, report: Report) -> ObjectMeta:
     try:
         return ObjectMeta.model_validate({"name": "", **json.loads(text)})
     except (ValueError, TypeError, RecursionError, ValidationError):
-        report.error(codes.METADATA_ANNOTATION, path, f"the annotation {HIDDEN_METADATA} holds no object metadata in JSON")
+        report.error(
+            codes.METADATA_ANNOTATION, path, f"the annotation {HIDDEN_METADATA} holds no object metadata in JSON"
+        )
         return ObjectMeta.model_validate({"name": ""})
 
 
@@ -96,9 +103,19 @@ def _check_namespace(report: Report, kind: str, namespace: str) -> None:
     path = ("metadata", "namespace")
     if kind not in NAMESPACED:
         if namespace:
-            report.error(codes.CLUSTER_SCOPED, path, f"{kind} is cluster-scoped and has no namespace", "remove metadata.namespace")
+            report.error(
+                codes.CLUSTER_SCOPED,
+                path,
+                f"{kind} is cluster-scoped and has no namespace",
+                "remove metadata.namespace",
+            )
     elif not namespace:
-        report.note(codes.DEFAULT_NAMESPACE, ("metadata",), "no namespace given; namespace default is taken", "write metadata.namespace")
+        report.note(
+            codes.DEFAULT_NAMESPACE,
+            ("metadata",),
+            "no namespace given; namespace default is taken",
+            "write metadata.namespace",
+        )
     else:
         report.name_problem(codes.NAMESPACE_NAME, path, namespace, "namespace", dns_label_problem)
 

@@ -1,4 +1,4 @@
-"""Calico's resources as written: structure and types only. Values are checked elsewhere, so that every message has its own place.
+"""Calico's resources as written: structure and types only. Values are checked elsewhere.
 
 A missing list or text is empty, as Calico reads it. Source: ``api/pkg/apis/projectcalico/v3`` of projectcalico/calico.
 """
@@ -65,7 +65,7 @@ class HttpMatch(Model):
 
 
 class RuleMetadata(Model):
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class Rule(Model):
@@ -150,6 +150,28 @@ class NetworkPolicy(Resource):
 
 class GlobalNetworkPolicy(Resource):
     spec: GlobalNetworkPolicySpec = Field(default_factory=GlobalNetworkPolicySpec)
+
+
+class StagedNetworkPolicySpec(NetworkPolicySpec):
+    """``staged_action``: ``Set`` (also when empty), ``Delete``, ``Learn`` or ``Ignore``."""
+
+    staged_action: str = ""
+
+
+class StagedGlobalNetworkPolicySpec(GlobalNetworkPolicySpec):
+    staged_action: str = ""
+
+
+class StagedNetworkPolicy(Resource):
+    """A draft of a NetworkPolicy. It never acts."""
+
+    spec: StagedNetworkPolicySpec = Field(default_factory=StagedNetworkPolicySpec)
+
+
+class StagedGlobalNetworkPolicy(Resource):
+    """A draft of a GlobalNetworkPolicy. It never acts."""
+
+    spec: StagedGlobalNetworkPolicySpec = Field(default_factory=StagedGlobalNetworkPolicySpec)
 
 
 class Tier(Resource):

@@ -49,7 +49,7 @@ def _by_address(texts: Iterable[str], context: Context) -> PeerExpr:
 
 
 def address_set(selector: Selector, context: Context) -> PeerExpr:
-    """The addresses of all labelled objects that the selector matches: endpoints by label, network sets by their networks."""
+    """The addresses of all objects that the selector matches: endpoints by label, network sets by their networks."""
     endpoints = HasObject(all_labels(LABELLED, label_expression(selector, context.long_accounts)))
     networks = [net for item in context.sets if matches(selector, item.labels) for net in item.networks]
     if not networks:

@@ -12,7 +12,17 @@ from bpfence.dialects.calico.peers import in_networks
 from bpfence.dialects.calico.values import read_port
 from bpfence.flows import PORT_PROTOCOLS
 from bpfence.identity.inventory import EndpointsEntry
-from bpfence.ir.expressions import ANYONE, HasObject, LabelOperator, LabelTest, PeerExpr, PeerNot, all_labels, all_peers, kind_is
+from bpfence.ir.expressions import (
+    ANYONE,
+    HasObject,
+    LabelOperator,
+    LabelTest,
+    PeerExpr,
+    PeerNot,
+    all_labels,
+    all_peers,
+    kind_is,
+)
 from bpfence.ir.nodes import NamedPort, Ranges, Side
 from bpfence.ir.ranges import PORTS, complement, normalise
 
@@ -47,12 +57,13 @@ def port_cases(entity: EntityRule, side: Side, protocols: frozenset[int], contex
     if not entity.ports and not entity.not_ports:
         return (PortCase(),)
     lists = _read_lists(entity)
-    cases = list(_positive(lists, bool(entity.ports), side, protocols, context))
     not_named = _named(lists.not_names, side, protocols)
+    excluded = tuple(_init_ports(lists.not_names, protocols, context))
+    cases = list(_positive_cases(lists, bool(entity.ports), side, protocols, context, by_number=bool(excluded)))
     cases = [replace(case, not_named=not_named) for case in cases]
-    for port in _init_ports(lists.not_names, protocols, context):
+    for port in excluded:
         cases = [part for case in cases for part in _without(case, port)]
-    return tuple(cases)
+    return tuple(case for case in cases if case.ports != ())
 
 
 def _read_lists(entity: EntityRule) -> PortLists:
@@ -73,15 +84,18 @@ def _named(names: Iterable[str], side: Side, protocols: frozenset[int]) -> tuple
     return tuple(NamedPort(name, protocol, side) for name in names for protocol in sorted(protocols))
 
 
-def _positive(
-    lists: PortLists, given: bool, side: Side, protocols: frozenset[int], context: Context
+def _positive_cases(
+    lists: PortLists, given: bool, side: Side, protocols: frozenset[int], context: Context, by_number: bool
 ) -> Iterator[PortCase]:
-    """What ``ports`` without the numbers in ``notPorts`` admits."""
+    """What ``ports`` without the numbers in ``notPorts`` admits.
+
+    A name beside excluded numbers (or ``by_number``) has to be taken apart into its numbers; else it stays a name.
+    """
     if not given:
         yield PortCase(protocols=protocols, ports=complement(lists.not_numbers, PORTS))
         return
     numbers = _subtract(lists.numbers, lists.not_numbers)
-    if not lists.not_numbers:
+    if not lists.not_numbers and not by_number:
         named = _named(lists.names, side, protocols)
         yield PortCase(protocols=protocols, ports=numbers or None, named=named)
     else:
@@ -129,10 +143,7 @@ def _without(case: PortCase, port: InitPort) -> Iterator[PortCase]:
     if others:
         yield replace(case, where=all_peers(case.where, there), protocols=others)
     rest = _subtract(case.ports or (), ((port.number, port.number),))
-    named = tuple(item for item in case.named if item.protocol == port.protocol)
-    yield replace(
-        case, where=all_peers(case.where, there), protocols=frozenset((port.protocol,)), ports=rest, named=named
-    )
+    yield replace(case, where=all_peers(case.where, there), protocols=frozenset((port.protocol,)), ports=rest)
 
 
 def _subtract(ranges: Ranges, excluded: Ranges) -> Ranges:
@@ -162,6 +173,8 @@ def service_cases(service: ServiceMatch, namespace: str, context: Context) -> tu
             if protocol in PORT_PROTOCOLS:
                 members.setdefault((protocol, number), []).append(entry)
     return tuple(
-        PortCase(in_networks(ip_network(entry.address) for entry in entries), frozenset((protocol,)), ((number, number),))
+        PortCase(
+            in_networks(ip_network(entry.address) for entry in entries), frozenset((protocol,)), ((number, number),)
+        )
         for (protocol, number), entries in sorted(members.items())
     )

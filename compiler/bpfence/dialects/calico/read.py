@@ -1,4 +1,4 @@
-"""A located document in, a policy object of the Calico dialect out; everything Calico would refuse is an error at its place."""
+"""A located document in, a policy object of the Calico dialect out; what Calico refuses is an error at its place."""
 
 from __future__ import annotations
 
@@ -80,6 +80,12 @@ def _refuse_kind(report: Report, resource: OtherResource) -> None:
         message = "Calico generates this profile; namespaces and service accounts say the same"
         report.note(codes.GENERATED_PROFILE, ("metadata", "name"), message)
     elif kind in STAGED_KINDS and report.lenient:
-        report.warning(codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet and left out: staged policies enforce nothing")
+        report.warning(
+            codes.UNSUPPORTED_KIND,
+            ("kind",),
+            f"{kind} is not supported yet and left out: staged policies enforce nothing",
+        )
     else:
-        report.error(codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet", "remove the object from the input")
+        report.error(
+            codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet", "remove the object from the input"
+        )

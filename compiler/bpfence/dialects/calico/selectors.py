@@ -1,6 +1,7 @@
-"""Effective selectors: what Calico's fields mean for the policy they stand in, as one selector tree over implicit labels.
+"""Effective selectors: Calico's fields in, one selector tree over implicit labels out.
 
-Source: ``libcalico-go/lib/backend/syncersv1/updateprocessors`` of projectcalico/calico, but on the tree, not on the text.
+Source: ``libcalico-go/lib/backend/syncersv1/updateprocessors`` of projectcalico/calico; but rewriting happens on the
+tree, where no literal is mistaken for a term.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _HAS_ACCOUNT = Criterion(ACCOUNT_LABEL, Operator.HAS)
 
 @dataclass(frozen=True, slots=True)
 class SideSelectors:
-    """``positive``: the address belongs to an object it matches (None: no criterion); ``negative``: to none that it matches.
+    """``positive``: the address is of an object it matches (None: no criterion); ``negative``: of none that it matches.
 
     With both, it is one set: the addresses of objects that match the first and not the second.
     """

@@ -9,9 +9,6 @@ from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.model import GlobalNetworkPolicySpec, NetworkPolicySpec
 from bpfence.source.documents import Path
 
-HOST_KINDS = ("HostEndpoint", "Profile", "WorkloadEndpoint")
-STAGED_KINDS = ("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy")
-
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -35,7 +32,9 @@ def _host_flags(spec: NetworkPolicySpec) -> Iterator[Feature]:
     for name, given in flags:
         if given:
             message = f"{name} is not supported yet: host endpoints are not enforced"
-            yield Feature(codes.UNSUPPORTED_HOST_LAYER, ("spec", name), message, "remove it if the policy is about pods")
+            yield Feature(
+                codes.UNSUPPORTED_HOST_LAYER, ("spec", name), message, "remove it if the policy is about pods"
+            )
 
 
 def _http(spec: NetworkPolicySpec) -> Iterator[Feature]:
@@ -43,4 +42,6 @@ def _http(spec: NetworkPolicySpec) -> Iterator[Feature]:
         for index, rule in enumerate(rules):
             if rule.http is not None:
                 message = "http can't be enforced: packets are judged by addresses and ports"
-                yield Feature(codes.UNSUPPORTED_HTTP, ("spec", name, index, "http"), message, "remove http from the rule")
+                yield Feature(
+                    codes.UNSUPPORTED_HTTP, ("spec", name, index, "http"), message, "remove http from the rule"
+                )

@@ -1,6 +1,7 @@
-"""Calico's small notations: the text or number of a field in, its value out; `ValueProblem` when it is none.
+"""Calico's small notations: the text or number of a field in, its value out; `BadValueError` when it is none.
 
-Source: ``libcalico-go/lib/validator/v3`` and ``api/pkg/lib/numorstring`` of projectcalico/calico. All patterns are ASCII and whole.
+Source: ``libcalico-go/lib/validator/v3`` and ``api/pkg/lib/numorstring`` of projectcalico/calico. Patterns are ASCII
+and match whole texts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FAMILY_OF_NAME = {"ICMP": 4, "ICMPv6": 6}
 ICMP_NUMBERS = frozenset((1, 58))
 
 
-class ValueProblem(ValueError):
+class BadValueError(ValueError):
     """What is wrong with a value, in words; ``help`` says what to write."""
 
     def __init__(self, message: str, help: str = "") -> None:  # noqa: A002 - the diagnostic's word
@@ -32,7 +33,7 @@ class ValueProblem(ValueError):
         self.help = help
 
 
-class MappedAddressProblem(ValueProblem):
+class MappedAddressError(BadValueError):
     """The value is an IPv4 address written as IPv6."""
 
 
@@ -50,9 +51,9 @@ def read_protocol(value: int | str) -> Protocol:
         return Protocol(PROTOCOLS[value], FAMILY_OF_NAME.get(value))
     number = _number(value)
     if number is None:
-        raise ValueProblem(f"{value!r} is no protocol", _protocol_help(str(value)))
+        raise BadValueError(f"{value!r} is no protocol", _protocol_help(str(value)))
     if not 1 <= number <= 255:
-        raise ValueProblem(f"protocol {value} is not in 1-255")
+        raise BadValueError(f"protocol {value} is not in 1-255")
     return Protocol(number)
 
 
@@ -83,15 +84,15 @@ def read_port(value: int | str) -> tuple[int, int] | str:
         low, high = (_number(part) or 0 for part in match.groups())
         return _port_range(value, low, high)
     if problem := port_name_problem(text):
-        raise ValueProblem(f"the port {text!r} is no number or range, and as a name it {problem}", _port_help(text))
+        raise BadValueError(f"the port {text!r} is no number or range, and as a name it {problem}", _port_help(text))
     return text
 
 
 def _port_range(value: int | str, low: int, high: int) -> tuple[int, int]:
     if not 1 <= low <= MAX_PORT or not 1 <= high <= MAX_PORT:
-        raise ValueProblem(f"the port {value!r} is not in 1-{MAX_PORT}")
+        raise BadValueError(f"the port {value!r} is not in 1-{MAX_PORT}")
     if low > high:
-        raise ValueProblem(f"the port range {value!r} ends before it begins", f'write "{high}:{low}"')
+        raise BadValueError(f"the port range {value!r} ends before it begins", f'write "{high}:{low}"')
     return low, high
 
 
@@ -104,7 +105,7 @@ def read_cidr(text: str) -> Network:
     network = _network(text)
     written = ip_address(text.partition("/")[0])
     if written != network.network_address:
-        raise ValueProblem(f"{text!r} has bits set beyond its prefix length", f"write {network}")
+        raise BadValueError(f"{text!r} has bits set beyond its prefix length", f"write {network}")
     return network
 
 
@@ -121,21 +122,23 @@ def read_set_cidr(text: str) -> Network:
 def _network(text: str) -> Network:
     if not _CIDR.fullmatch(text):
         problem = "has no prefix length" if _ADDRESS.fullmatch(text) else "is no CIDR"
-        raise ValueProblem(f"{text!r} {problem}", "write ADDRESS/LENGTH, like 10.0.0.0/8")
+        raise BadValueError(f"{text!r} {problem}", "write ADDRESS/LENGTH, like 10.0.0.0/8")
     try:
         return _unmapped(text, ip_network(text, strict=False))
     except ValueError as error:
         raise _refused(text, error) from None
 
 
-def _refused(text: str, error: ValueError) -> ValueProblem:
-    return error if isinstance(error, ValueProblem) else ValueProblem(f"{text!r} is no address or network")
+def _refused(text: str, error: ValueError) -> BadValueError:
+    return error if isinstance(error, BadValueError) else BadValueError(f"{text!r} is no address or network")
 
 
 def _unmapped(text: str, network: Network) -> Network:
     if isinstance(network, IPv6Network) and _is_mapped(ip_address(text.partition("/")[0]), network):
         help_text = "write the IPv4 network itself"
-        raise MappedAddressProblem(f"{text!r} is an IPv4 address in IPv6 notation: it could mean either family", help_text)
+        raise MappedAddressError(
+            f"{text!r} is an IPv4 address in IPv6 notation: it could mean either family", help_text
+        )
     return network
 
 

@@ -44,9 +44,11 @@ def prefix_scope(options: Options) -> ir.PeerExpr:
 
 
 def api_server_addresses(inventory: Inventory) -> tuple[ir.Network, ...]:
-    """The addresses of the API server's endpoints."""
+    """The addresses of the API server's endpoints; a pod's address keeps the pod's identity."""
     entries = (entry for entry in inventory.endpoints if (entry.namespace, entry.service) == ("default", "kubernetes"))
-    return sort_networks({ip_network(entry.address) for entry in entries})
+    addresses = {entry.address for entry in entries}
+    of_pods = {address for pod in inventory.pods if not pod.host_network for address in pod.addresses if addresses}
+    return sort_networks({ip_network(address) for address in addresses - of_pods})
 
 
 def _selectable_pods(inventory: Inventory) -> ir.LabelExpr:

@@ -25,6 +25,9 @@ NEW_ENTITIES = frozenset(("cluster-mesh",))
 UNLISTED_ENTITIES = frozenset(("world-ipv4", "world-ipv6"))
 """Accepted by Cilium's agent, refused by the API server."""
 
+EVERYBODY = ir.PeerNot(ir.HasObject(ir.kind_is("service")))
+"""Service addresses belong to no identity: what reaches them is decided at their backends."""
+
 LABELLED = frozenset(("health", "ingress", "init", "unmanaged"))
 """Entities that are pods (or the like) with a reserved label."""
 
@@ -40,7 +43,7 @@ def lower_entity(name: str, cluster: Cluster) -> ir.PeerExpr:
         return ir.HasObject(ir.LabelTest((f"reserved:{name}",), ir.LabelOperator.EXISTS))
     in_cluster = ir.any_peer(ir.HasObject(ir.kind_is("node", "pod")), cluster.api_server)
     fixed: dict[str, ir.PeerExpr] = {
-        "all": ir.ANYONE,
+        "all": EVERYBODY,
         "none": ir.NOBODY,
         "host": ir.OnOwnNode(),
         "remote-node": OTHER_NODES,

@@ -25,10 +25,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """``repeated``: objects that define a name for the second time."""
-
     by_name: Mapping[str, Group] = field(default_factory=dict)
-    repeated: tuple[PolicyObject, ...] = ()
 
     def select(self, tests: Sequence[Test]) -> PeerExpr:
         """Addresses whose labels satisfy all tests; an address has every label of every group over it."""
@@ -51,16 +48,11 @@ class Groups:
 def collect_groups(objects: Iterable[PolicyObject]) -> Groups:
     """The groups among the objects."""
     by_name: dict[str, Group] = {}
-    repeated: list[PolicyObject] = []
     for item in objects:
-        if not isinstance(item.model, CidrGroup):
-            continue
-        if item.name in by_name:
-            repeated.append(item)
-            continue
-        networks = sort_networks({network_of(text) for text in item.model.spec.external_cidrs})
-        by_name[item.name] = Group(item.name, item.model.metadata.labels, networks)
-    return Groups(by_name, tuple(repeated))
+        if isinstance(item.model, CidrGroup):
+            networks = sort_networks({network_of(text) for text in item.model.spec.external_cidrs})
+            by_name[item.name] = Group(item.name, item.model.metadata.labels, networks)
+    return Groups(by_name)
 
 
 def nested_conflicts(groups: Groups, keys: Iterable[str]) -> Iterable[tuple[Group, Group, str]]:

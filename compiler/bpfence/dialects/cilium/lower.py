@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bpfence.diagnostics import Diagnostics
-from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.labels import Test, selector_tests
 from bpfence.dialects.cilium.model import Policy, Rule, Statement
@@ -59,10 +58,6 @@ def lower(
 ) -> tuple[nodes.Policy, ...]:
     """Every rule of every policy. References that the input does not resolve are reported as errors."""
     context = build_context(objects, options, inventory, diagnostics)
-    for item in context.groups.repeated:
-        diagnostics.error(
-            codes.GROUP_TWICE, item.span("metadata", "name"), "the CIDRGroup is defined twice", "", item.title
-        )
     return tuple(_lower_rule(site) for site in rule_sites(objects, context))
 
 

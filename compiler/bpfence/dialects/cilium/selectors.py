@@ -89,8 +89,8 @@ def lower_nodes(tests: Sequence[Test]) -> ir.PeerExpr:
 
 def _beyond_pods(tests: Sequence[Test], cluster: Cluster) -> list[ir.PeerExpr]:
     """What an untied selector means among the identities that are no pods."""
-    own = [_node_test(test, "host", K8S, cluster) for test in tests]
-    other = [_node_test(test, "remote-node", NODE, cluster) for test in tests]
+    own = [_node_test(test, "host", cluster) for test in tests]
+    other = [_node_test(test, "remote-node", cluster) for test in tests]
     world = [_world_test(test, cluster) for test in tests]
     candidates: list[tuple[ir.PeerExpr, list[ir.PeerExpr]]] = [(ir.OUTSIDE, world)]
     if own == other:
@@ -123,14 +123,14 @@ def _absent_label(test: Test) -> ir.LabelExpr:
     return ir.ANY_LABELS if test.is_negative else ir.NO_LABELS
 
 
-def _node_test(test: Test, reserved: str, source: str, cluster: Cluster) -> ir.PeerExpr:
-    """The test on a node's identity: its reserved labels, and the node's labels under ``source``."""
+def _node_test(test: Test, reserved: str, cluster: Cluster) -> ir.PeerExpr:
+    """The test on a node's identity: its reserved labels, and the node's own under the source ``node``."""
     key = test.key
     if key.names(reserved, RESERVED):
         return _constant(test.accepts(""))
     if key.names("kube-apiserver", RESERVED):
         return _where_present(test, cluster.api_server)
-    if _is_derived(key) or key.source not in (ANY, source):
+    if _is_derived(key) or key.source not in (ANY, NODE):
         return _constant(test.is_negative)
     return ir.HasObject(ir.all_labels(ir.NODE, _label_test(test, f"label:{key.name}")))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from itertools import chain
 from typing import TypeVar
 
 from bpfence.dialects.kubernetes.cluster_model import ClusterIngressPeer, NamespacedPods, Subject
@@ -65,15 +65,15 @@ class PodIndex:
             labels = dict(self.namespaces[namespace].labels)
         return selector_matches(scope.namespaces, labels)
 
-    def _candidates(self, scope: Scope) -> tuple[Pod, ...]:
+    def _candidates(self, scope: Scope) -> Iterable[Pod]:
+        """A short list that holds the scope's pods: those of one label, or those of its namespaces."""
         lists = [self.by_label.get(label, ()) for label in scope.pods.match_labels.items()]
         if scope.namespaces is None:
             lists.append(self.by_namespace.get(scope.namespace, ()))
-        return reduce(_shorter, lists, self.inventory.pods)
-
-
-def _shorter(one: tuple[Pod, ...], other: tuple[Pod, ...]) -> tuple[Pod, ...]:
-    return one if len(one) < len(other) else other
+        if lists:
+            return min(lists, key=len)
+        spaces = (name for name in self.by_namespace if self.in_scope(scope, name))
+        return chain.from_iterable(self.by_namespace[name] for name in spaces)
 
 
 def index_pods(inventory: Inventory) -> PodIndex:

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The two programs of a slot, at the host's end of a workload's interface. */
+
+static __always_inline int judge(struct __sk_buff *skb, const bool ingress)
+{
+	struct endpoint *endpoint = find_endpoint(skb->ifindex);
+	__u32 zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
+	struct packet *packet;
+	struct rows *rows;
+	int reason;
+
+	if (!endpoint)
+		return REASON_UNKNOWN_ENDPOINT;
+	if (!scratch)
+		return REASON_TABLE_ERROR;
+	packet = &scratch->packet;
+	rows = &scratch->rows;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	reason = parse_frame(skb, packet, !ingress);
+	if (reason != PARSED)
+		return reason == NOT_IP ? REASON_NOT_IP : REASON_MALFORMED;
+	if (!find_own(endpoint, &packet->key, rows)) {
+		if (ingress) {
+			if (!first_rows(endpoint, packet->key.family, rows))
+				return REASON_TABLE_ERROR;
+		} else {
+			if (is_address_request(packet) || (is_link_control(packet) && is_link_source(packet->key.local)))
+				return REASON_UNTRACKED;
+			return REASON_SOURCE_CHECK;
+		}
+	}
+	if (is_link_control(packet) || is_too_big(packet))
+		return REASON_UNTRACKED;
+	if (rows->egress == UNRESTRICTED && rows->ingress == UNRESTRICTED)
+		return REASON_UNTRACKED;
+	if (packet->fragment == LATER_FRAGMENT)
+		return (ingress ? rows->ingress : rows->egress) == UNRESTRICTED ? REASON_UNTRACKED : follow_first(packet, ingress);
+	reason = judge_flow(skb, scratch, ingress);
+	if (packet->fragment == FIRST_FRAGMENT && reason == REASON_ALLOWED)
+		return remember_fragment(packet, ingress);
+	return reason;
+}
+
+static __always_inline int verdict_of(int reason)
+{
+	count(reason);
+	switch (reason) {
+	case REASON_ALLOWED:
+	case REASON_UNTRACKED:
+	case REASON_UNKNOWN_ENDPOINT:
+	case REASON_NOT_IP:
+		return VERDICT_PASS;
+	default:
+		return VERDICT_DROP;
+	}
+}
+
+/* tc ingress of the interface: packets that the workload sends. */
+int workload_egress(struct __sk_buff *skb)
+{
+	return verdict_of(judge(skb, false));
+}
+
+/* tc egress of the interface: packets that the workload receives. */
+int workload_ingress(struct __sk_buff *skb)
+{
+	return verdict_of(judge(skb, true));
+}

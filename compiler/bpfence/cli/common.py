@@ -1,0 +1,85 @@
+"""What the sub-commands share: compiler options, the output option, and how diagnostics reach the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TextIO, TypeVar, get_args
+
+import click
+
+from bpfence.cli.render import render_text
+from bpfence.diagnostics import Diagnostic, Diagnostics
+from bpfence.options import CiliumProfile, Engine, IpBlockMatchesPods, Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def compiler_options(command: Command) -> Command:
+    """The options of the compiler, collected by `options_from`."""
+    for option in reversed(_COMPILER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def common_options(command: Command) -> Command:
+    """`compiler_options` and ``-o text|json`` (parameter ``output``)."""
+    return compiler_options(output_option("text", "json")(command))
+
+
+def output_option(*formats: str) -> Callable[[Command], Command]:
+    """``-o/--output`` with these formats, the first being the default; parameter ``output``."""
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
+    )
+
+
+def options_from(values: Mapping[str, Any]) -> Options:
+    """The compiler's options among a command's parameters."""
+    return Options(**{name: values[name] for name in Options.model_fields if name in values})
+
+
+_COMPILER_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(get_args(Engine)),
+        default="auto",
+        show_default=True,
+        help="The engine whose layer Kubernetes NetworkPolicy joins.",
+    ),
+    click.option(
+        "--cilium-profile",
+        type=click.Choice(get_args(CiliumProfile)),
+        default="1.20",
+        show_default=True,
+        help="The Cilium release whose meaning Cilium policies have.",
+    ),
+    click.option(
+        "--ipblock-matches-pods",
+        type=click.Choice(get_args(IpBlockMatchesPods)),
+        default="dialect",
+        show_default=True,
+        help="Whether address rules match the addresses of pods.",
+    ),
+    click.option("--allow-unsupported", is_flag=True, help="A policy that can't be enforced denies what it selects."),
+    click.option("--wildcard-notrack", is_flag=True, help="Allow doNotTrack on host endpoints of every interface."),
+    click.option("--node", metavar="NAME", help="The node to compile for (default: this host, or the only node)."),
+)
+
+
+def emit_diagnostics(diagnostics: Diagnostics) -> None:
+    """Print everything collected to stderr, sorted by place, with a closing count."""
+    emit(diagnostics.sorted())
+
+
+def emit(items: Iterable[Diagnostic]) -> None:
+    """Print diagnostics to stderr as text."""
+    text = render_text(tuple(items), colour=wants_colour(sys.stderr))
+    if text:
+        click.echo(text, err=True, color=True)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Colour only on a terminal, and not where NO_COLOR is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")

@@ -1,0 +1,59 @@
+"""Paths and options in; sources, policies and inventory out: everything a compilation starts from, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.registry import Policies, read_policies
+from bpfence.identity.inventory import Inventory
+from bpfence.identity.read_inventory import read_inventory
+from bpfence.options import Options
+from bpfence.source.documents import Document
+from bpfence.source.limits import Limits
+from bpfence.source.read import InputFile, read_sources
+from bpfence.source.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedInput:
+    """The input as read. With errors among ``diagnostics`` the rest is incomplete and must not be compiled."""
+
+    documents: tuple[Document, ...]
+    files: tuple[InputFile, ...]
+    inventory: Inventory
+    policies: Policies
+    diagnostics: Diagnostics
+
+
+def load_input(
+    paths: Sequence[str],
+    options: Options | None = None,
+    stdin: TextIO | None = None,
+    limits: Limits | None = None,
+) -> LoadedInput:
+    """Read the paths (files, folders, ``-``). Never raises for what they hold: ask ``diagnostics.stop_on_errors()``."""
+    diagnostics = Diagnostics()
+    sources = read_sources(paths, diagnostics, limits, stdin)
+    policies = read_policies(sources.documents, options or Options(), diagnostics)
+    inventory = read_inventory(sources.documents, diagnostics, _mentioned_namespaces(policies))
+    if not policies.seen and not inventory.declared_kinds and not diagnostics.has_errors:
+        _report_nothing(paths, diagnostics)
+    return LoadedInput(sources.documents, sources.files, inventory, policies, diagnostics)
+
+
+def _mentioned_namespaces(policies: Policies) -> dict[str, Span]:
+    """Namespaces of policy objects, each with its first mention."""
+    found: dict[str, Span] = {}
+    for policy in policies.all:
+        if policy.namespace:
+            found.setdefault(policy.namespace, policy.span("metadata", "namespace"))
+    return found
+
+
+def _report_nothing(paths: Sequence[str], diagnostics: Diagnostics) -> None:
+    path = paths[0] if paths else "-"
+    message = "nothing to analyse: no policy and no inventory object was found"
+    diagnostics.error("SRC021", Span(path, 1, 1, 1, 1, path), message, "check the paths")
