@@ -2,19 +2,23 @@
 /* IPv6 address to peer class: one hash probe per prefix length that occurs, longest first. */
 
 /*
- * The upper `bits` bits of one word of an address, in network order; bits may lie outside 0 to 32. Without branches, since the verifier
- * would walk each of them for every length; the assembler statement keeps the compiler from making some.
+ * value, or 0 when it is negative. Without a branch, since the verifier would walk both ways of it for every prefix length; the assembler
+ * statement keeps the compiler from making one.
  */
-static __always_inline __u32 prefix_mask(int bits)
+static __always_inline __s64 at_least_zero(__s64 value)
 {
-	int over;
+	__s64 sign = value >> 63;
 
-	bits &= ~(bits >> 31);
-	asm volatile("" : "+r"(bits));
-	over = bits - 32;
-	over &= ~(over >> 31);
-	asm volatile("" : "+r"(over));
-	return bpf_htonl(0xffffffff00000000ULL >> ((bits - over) & 63));
+	asm volatile("" : "+r"(sign));
+	return value & ~sign;
+}
+
+/* The upper `bits` bits of one word of an address, in network order; bits may lie outside 0 to 32. */
+static __always_inline __u32 prefix_mask(__s64 bits)
+{
+	__s64 inside = at_least_zero(bits);
+
+	return bpf_htonl(0xffffffff00000000ULL >> (inside - at_least_zero(inside - 32)));
 }
 
 /* INVARIANT: the same function as address6_hash of the table builder. */
@@ -51,7 +55,7 @@ static __always_inline __u32 peer_class6(const __be32 *address, const struct slo
 		length = facts->lengths[i];
 #pragma unroll
 		for (w = 0; w < 4; w++)
-			masked[w] = address[w] & prefix_mask((int)length - 32 * w);
+			masked[w] = address[w] & prefix_mask((__s64)length - 32 * w);
 		bucket = address6_hash(masked, length, facts->address6_seed) & (ADDRESS6_BUCKETS - 1);
 #pragma clang loop unroll(disable)
 		for (j = 0; j < ADDRESS6_BUCKET; j++) {

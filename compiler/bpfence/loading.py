@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from bpfence.diagnostics import Diagnostics
+from bpfence.dialects.kinds import INVENTORY
 from bpfence.dialects.registry import Policies, read_policies
 from bpfence.identity.inventory import Inventory
 from bpfence.identity.read_inventory import read_inventory
 from bpfence.options import Options
+from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.limits import Limits
 from bpfence.source.read import InputFile, read_sources
@@ -19,7 +21,11 @@ from bpfence.source.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class LoadedInput:
-    """The input as read. With errors among ``diagnostics`` the rest is incomplete and must not be compiled."""
+    """The input as read. With errors among ``diagnostics`` the rest is incomplete and must not be compiled.
+
+    ``documents``: all objects but those of the inventory. Their facts are in its records, and a whole cluster's
+    documents are too large to keep.
+    """
 
     documents: tuple[Document, ...]
     files: tuple[InputFile, ...]
@@ -36,12 +42,14 @@ def load_input(
 ) -> LoadedInput:
     """Read the paths (files, folders, ``-``). Never raises for what they hold: ask ``diagnostics.stop_on_errors()``."""
     diagnostics = Diagnostics()
-    sources = read_sources(paths, diagnostics, limits, stdin)
-    policies = read_policies(sources.documents, options or Options(), diagnostics)
-    inventory = read_inventory(sources.documents, diagnostics, _mentioned_namespaces(policies))
+    with collection_paused():
+        sources = read_sources(paths, diagnostics, limits, stdin)
+        policies = read_policies(sources.documents, options or Options(), diagnostics)
+        inventory = read_inventory(sources.documents, diagnostics, _mentioned_namespaces(policies))
+        documents = tuple(item for item in sources.documents if (item.api_version, item.kind) not in INVENTORY)
     if not policies.seen and not inventory.declared_kinds and not diagnostics.has_errors:
         _report_nothing(paths, diagnostics)
-    return LoadedInput(sources.documents, sources.files, inventory, policies, diagnostics)
+    return LoadedInput(documents, sources.files, inventory, policies, diagnostics)
 
 
 def _mentioned_namespaces(policies: Policies) -> dict[str, Span]:

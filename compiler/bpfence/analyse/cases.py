@@ -20,6 +20,8 @@ from bpfence.ir.nodes import Direction
 from bpfence.simulate.simulator import Packet
 
 Address = IPv4Address | IPv6Address
+EXTENSION_HEADERS = frozenset((0, 43, 44, 50, 51, 59, 60, 135, 139, 140))
+"""numbers that mean no upper-layer protocol inside IPv6"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,16 @@ def l4_probes(atoms: L4Atoms) -> tuple[L4Probe, ...]:
     """
     probes: dict[L4Probe, None] = {}
     for space in atoms.distinct_spaces():
-        probes.update(dict.fromkeys(_space_probes(space)))
+        probes.update(dict.fromkeys(_space_probes(space, atoms)))
     usable = (p for p in probes if not always_passes(p.protocol, p.icmp_type, p.icmp_code))
     return tuple(usable)
 
 
-def _space_probes(space: ProtocolSpace) -> Iterator[L4Probe]:
+def _space_probes(space: ProtocolSpace, atoms: L4Atoms) -> Iterator[L4Probe]:
     if space.first is None or space.second is None:
-        yield L4Probe(space.protocol)
+        members = [protocol for protocol, other in enumerate(atoms.spaces) if other is space]
+        for protocol in sorted({members[0], members[len(members) // 2], members[-1]}):
+            yield L4Probe(protocol, version=4 if protocol in EXTENSION_HEADERS else None)
         return
     for first in _run_ends(space.first):
         for second in space.second.representative.tolist():

@@ -23,9 +23,13 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "check": LazyCommand("bpfence.cli.check", "Parse, validate and lint policies."),
     "compile": LazyCommand("bpfence.cli.compile", "Compile policies into an artefact folder."),
     "explain": LazyCommand("bpfence.cli.explain", "Say which rule allows or denies a connection."),
-    "selector": LazyCommand("bpfence.cli.selector", "Try label selectors."),
     "list": LazyCommand("bpfence.cli.list_connections", "List every allowed connection."),
     "selector": LazyCommand("bpfence.cli.selector", "Try selectors of Calico policies."),
+    "apply": LazyCommand("bpfence.cli.apply", "Bring policies into force on this node."),
+    "status": LazyCommand("bpfence.cli.status", "Show what is in force on this node."),
+    "unload": LazyCommand("bpfence.cli.unload", "Take bpfence off this node."),
+    "demo": LazyCommand("bpfence.cli.demo", "Try policies with real traffic in a small world of namespaces."),
+    "verify": LazyCommand("bpfence.cli.verify", "Compare the reference evaluator, the tables and the kernel."),
 }
 
 

@@ -26,7 +26,7 @@ class OpenConnection:
 
     def __enter__(self) -> OpenConnection:
         self._loop.watch(self._client, selectors.EVENT_WRITE, self._connected)
-        self._client.connect_ex((self._exchange.target, self._exchange.port))
+        self._client.connect_ex((str(self._exchange.target), self._exchange.port))
         self._loop.run(3.0, lambda: self._up)
         return self
 

@@ -72,7 +72,7 @@ def _ask(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -> No
 
 def _ask_tcp(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -> None:
     """Connect, send a byte, get it back."""
-    client = exchange.source.socket(exchange.family, socket.SOCK_STREAM)
+    client = _client(exchange, socket.SOCK_STREAM)
 
     def connected() -> None:
         if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -86,16 +86,16 @@ def _ask_tcp(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -
         loop.forget(client)
 
     loop.watch(client, selectors.EVENT_WRITE, connected)
-    client.connect_ex((exchange.target, exchange.port))
+    client.connect_ex((str(exchange.target), exchange.port))
 
 
 def _ask_udp(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -> None:
-    client = exchange.source.socket(exchange.family, socket.SOCK_DGRAM)
+    client = _client(exchange, socket.SOCK_DGRAM)
 
     def read() -> None:
         answers[number] = _received(client, b"?")
 
-    if client.connect_ex((exchange.target, exchange.port)) == 0:
+    if client.connect_ex((str(exchange.target), exchange.port)) == 0:
         client.send(b"?")
     loop.watch(client, selectors.EVENT_READ, read)
 
@@ -103,7 +103,7 @@ def _ask_udp(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -
 def _ask_echo(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) -> None:
     """Ping with a raw socket; the answer is told from others by its identifier and destination."""
     protocol = socket.IPPROTO_ICMP if exchange.family == 4 else socket.IPPROTO_ICMPV6
-    client = exchange.source.socket(exchange.family, socket.SOCK_RAW, protocol)
+    client = _client(exchange, socket.SOCK_RAW, protocol)
     identifier = 0x4200 + number
 
     def read() -> None:
@@ -112,7 +112,7 @@ def _ask_echo(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) 
         if len(header) >= 8 and header[0] == _ECHO_REPLY[exchange.family]:
             answers[number] |= struct.unpack_from("!H", header, 4)[0] == identifier
 
-    client.connect((exchange.target, 0))
+    client.connect((str(exchange.target), 0))
     loop.watch(client, selectors.EVENT_READ, read)
     client.send(echo_request(exchange.family, identifier))
 
@@ -127,6 +127,13 @@ def echo_request(family: int, identifier: int) -> bytes:
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
+
+
+def _client(exchange: Exchange, kind: int, protocol: int = 0) -> socket.socket:
+    """A socket of the asking party, with the source address that the flow means."""
+    client = exchange.source.socket(exchange.family, kind, protocol)
+    client.bind((str(exchange.own), 0))
+    return client
 
 
 def _received(client: socket.socket, wanted: bytes) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from bpfence.errors import UsageError
 from bpfence.loader.namespaces import NetworkNamespace
 
 Address = IPv4Address | IPv6Address
@@ -68,9 +69,16 @@ class World:
     def node(self) -> Place:
         return self.places["node"]
 
-    def find(self, address: Address) -> Place | None:
-        """The party that has an address."""
-        return next((place for place in self.places.values() if address in place.addresses), None)
+    def find(self, name: str) -> Place:
+        """The party that a `Flow` names: ``namespace/pod``, ``node/NAME``, or an address. UsageError when nobody is called that."""
+        if name in self.places:
+            return self.places[name]
+        if name.startswith("node/"):
+            return self.node
+        for place in self.places.values():
+            if name in map(str, place.addresses):
+                return place
+        raise UsageError(f"nobody in this world is called {name}")
 
     def __enter__(self) -> World:
         with ExitStack() as undo:

@@ -50,7 +50,7 @@ def emit_dispatcher_program() -> str:
         fragment("protocols.h"),
         constants({**_reasons(), **_dispatcher_constants()}),
         pinned_map("array", "__u32", "__u64", "active", 1, "generation << 1 | slot; 0 = nothing committed"),
-        pinned_map("prog_array", "__u32", "__u32", "programs", 16, "slot * HOOKS_PER_SLOT + hook"),
+        pinned_map("prog", "__u32", "__u32", "programs", 16, "slot * HOOKS_PER_SLOT + hook"),
         _counters_map(),
         fragment("counters.h"),
         fragment("dispatcher.h"),

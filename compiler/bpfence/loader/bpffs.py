@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpfence.errors import KernelError, PermissionMissing
+from bpfence.errors import KernelError
 from bpfence.loader.namespaces import mount, unmount
 from bpfence.loader.netlink import Direction
 from bpfence.plan.layout import HOOK_EGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
@@ -61,7 +60,7 @@ def ensure_root(pins: Pins, undo: ExitStack) -> str:
 
     What an interrupted command left of our own pins is removed; nothing else below the root is touched.
     """
-    mounted = _mount_when_missing(_mount_point(pins.root))
+    mounted = "" if filesystem_of(pins.root) == BPF_FS else _mount(_mount_point(pins.root))
     if mounted:
         undo.callback(unmount_unused, mounted)
     try:
@@ -114,7 +113,7 @@ def filesystem_of(path: Path) -> str:
     while not path.exists():
         path = path.parent
     best, kind = "", ""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in Path("/proc/thread-self/mounts").read_text().splitlines():
         _, target, found, *_ = line.split()
         inside = path.resolve().is_relative_to(target)
         if inside and len(target) >= len(best):
@@ -128,12 +127,8 @@ def _mount_point(root: Path) -> Path:
     return standard if root.is_relative_to(standard) else root.parent
 
 
-def _mount_when_missing(point: Path) -> str:
-    """The point when it had to be mounted, else nothing."""
-    if filesystem_of(point) == BPF_FS:
-        return ""
-    if os.geteuid() != 0:
-        raise PermissionMissing(f"no bpf file system at {point} and no right to mount one; run as root")
+def _mount(point: Path) -> str:
+    """Mount a bpf file system there; returns the point."""
     if not point.is_dir():
         raise KernelError(f"{point} does not exist; the bpf file system is mounted there (is CONFIG_BPF_SYSCALL on?)")
     mount("bpf", str(point), "bpf", 0, "mode=0700")

@@ -91,7 +91,7 @@ def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> dict[str, in
 
 def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:
     """How many packets were sent: one, or none when a live flow has this very tuple, which is then not ours to touch."""
-    key = connection_key(probe)
+    key = connection_key(probe.packet, probe.interface.index)
     if connections.lookup(key) is not None:
         return 0
     passed = runner.run(probe.frame) != TC_DROP
@@ -104,15 +104,14 @@ def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:
     return 1
 
 
-def connection_key(probe: Probe) -> bytes:
-    """The probe's key in the connection table (see CONNECTION_KEY)."""
-    packet = probe.packet
+def connection_key(packet: Packet, ifindex: int) -> bytes:
+    """The packet's key in the connection table, seen at the endpoint's interface (see CONNECTION_KEY)."""
     key = np.zeros(1, dtype=CONNECTION_KEY.dtype)
     for side, address in (("local", packet.own), ("remote", packet.peer)):
         key[side] = np.frombuffer(address.packed.ljust(16, b"\0"), "<u4")
     for side, port in zip(("local_port", "remote_port"), _ports(packet), strict=True):
         key[side] = int.from_bytes(port, "little")
-    key["ifindex"], key["family"], key["protocol"] = probe.interface.index, packet.own.version, packet.protocol
+    key["ifindex"], key["family"], key["protocol"] = ifindex, packet.own.version, packet.protocol
     key["role"] = int(packet.direction == "ingress" and (packet.own.version, packet.protocol) in ICMP_INDEX)
     return key.tobytes()
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-
 from bpfence.ir.nodes import L4Match, NamedPort, Program, Ranges, Rule, Side
 from bpfence.ir.ranges import normalise
-from bpfence.passes.rewriting import rewrite_rules
+from bpfence.passes.rewriting import rewrite_rules, with_matches
 
 Alternatives = tuple[L4Match, ...]
 Criteria = tuple[Ranges | None, ...]
@@ -16,7 +13,11 @@ Criteria = tuple[Ranges | None, ...]
 Named = tuple[tuple[NamedPort, ...], tuple[NamedPort, ...]]
 """Ports that one must match, ports that none may match."""
 
+Split = dict[tuple[Criteria, Named], None]
+"""Alternatives, each once, in order."""
+
 _FIELD_COUNT = 5
+_NO_NAMES: Named = ((), ())
 
 
 def merge_alternatives(program: Program) -> Program:
@@ -26,10 +27,10 @@ def merge_alternatives(program: Program) -> Program:
     def rewrite(rule: Rule) -> Rule:
         if len(rule.l4) == 1 and _is_merged(rule.l4[0]):
             return rule
-        if rule.l4 not in known:
-            known[rule.l4] = _merge_all(rule.l4)
-        merged = known[rule.l4]
-        return rule if merged == rule.l4 else replace(rule, l4=merged)
+        merged = known.get(rule.l4)
+        if merged is None:
+            merged = known[rule.l4] = _merge_all(rule.l4)
+        return rule if merged == rule.l4 else with_matches(rule, rule.peer, rule.own, merged)
 
     return rewrite_rules(program, rewrite)
 
@@ -54,16 +55,20 @@ def _has_named(match: L4Match, side: Side) -> bool:
 
 def _merge_all(alternatives: Alternatives) -> Alternatives:
     merged = dict.fromkeys(_split(match) for match in alternatives if can_match(match))
-    while True:
+    before = 0
+    # A merge leaves one alternative less, so the same number means that no field had two to merge.
+    while len(merged) > 1 and len(merged) != before:
         before = len(merged)
         for field in range(_FIELD_COUNT):
             merged = _merge_field(merged, field)
-        # A merge leaves one alternative less, so the same number means that no field had two to merge.
-        if len(merged) == before:
-            return tuple(_join(criteria, named) for criteria, named in merged)
+    return tuple(_join(criteria, named) for criteria, named in merged)
 
 
-def _merge_field(alternatives: Iterable[tuple[Criteria, Named]], field: int) -> dict[tuple[Criteria, Named], None]:
+def _merge_field(alternatives: Split, field: int) -> Split:
+    first = next(iter(alternatives))[0][field]
+    if all(criteria[field] == first for criteria, _ in alternatives):
+        # They differ elsewhere, or they would be one.
+        return alternatives
     groups: dict[tuple[Criteria, Criteria, Named], list[Ranges | None]] = {}
     for criteria, named in alternatives:
         groups.setdefault((criteria[:field], criteria[field + 1 :], named), []).append(criteria[field])
@@ -83,6 +88,9 @@ def _union(sets: list[Ranges | None]) -> Ranges | None:
 
 def _split(match: L4Match) -> tuple[Criteria, Named]:
     """Beside named ports of the same side, no numeric ports means the empty set of them, not every port."""
+    if not match.named_ports and not match.not_named_ports:
+        ports = (match.destination_ports, match.source_ports)
+        return (match.protocols, *ports, match.icmp_types, match.icmp_codes), _NO_NAMES
     destination = match.destination_ports
     if destination is None and _has_named(match, "destination"):
         destination = ()

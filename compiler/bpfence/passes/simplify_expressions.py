@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from operator import is_
 from typing import assert_never
 
-from bpfence.ir.expression_text import label_text, peer_text
 from bpfence.ir.expressions import (
     ANY_LABELS,
     ANYONE,
@@ -30,6 +29,7 @@ from bpfence.ir.expressions import (
 )
 from bpfence.ir.nodes import Policy, Program, Rule
 from bpfence.passes.collapse_prefixes import collapse_prefixes
+from bpfence.passes.expression_order import label_order, peer_order
 from bpfence.passes.rewriting import rewrite_policies, rewrite_rules, with_matches, with_subject
 
 _OPPOSITES = {
@@ -58,7 +58,7 @@ def simplify_expressions(program: Program) -> Program:
 
 
 def simplify_labels(expr: LabelExpr) -> LabelExpr:
-    """Flattened, without constants, duplicates and double negations, conjunctions and unions sorted by their text.
+    """Flattened, without constants, duplicates and double negations, conjunctions and unions in canonical order.
 
     What is simple already comes back itself.
     """
@@ -79,7 +79,6 @@ class _Simplifier:
 
     _labels: dict[LabelExpr, LabelExpr | None] = field(default_factory=dict)
     _peers: dict[PeerExpr, PeerExpr | None] = field(default_factory=dict)
-    _label_texts: dict[LabelExpr, str] = field(default_factory=dict)
 
     def labels(self, expr: LabelExpr) -> LabelExpr:
         try:
@@ -119,7 +118,7 @@ class _Simplifier:
     def _simplify_peer(self, expr: PeerExpr) -> PeerExpr:
         match expr:
             case HasObject():
-                return _rebuilt_object(expr, self.labels(expr.labels))
+                return _rebuilt_object(expr, self._simplify_labels(expr.labels))
             case InPrefixes():
                 return _rebuilt_prefixes(expr, collapse_prefixes(expr.networks))
             case OnOwnNode():
@@ -136,7 +135,7 @@ class _Simplifier:
                 assert_never(expr)
 
     def _label_items(self, expr: LabelAll | LabelAny) -> tuple[LabelExpr, ...]:
-        """The simplified items, nested nodes of the same kind opened, each once, in the order of their texts."""
+        """The simplified items, nested nodes of the same kind opened, each once, in canonical order."""
         flat: dict[LabelExpr, None] = {}
         kind = type(expr)
         for item in map(self._simplify_labels, expr.items):
@@ -144,7 +143,7 @@ class _Simplifier:
                 flat.update(dict.fromkeys(item.items))
             else:
                 flat[item] = None
-        return tuple(sorted(flat, key=self._label_text)) if len(flat) > 1 else tuple(flat)
+        return tuple(sorted(flat, key=label_order)) if len(flat) > 1 else tuple(flat)
 
     def _peer_items(self, expr: PeerAll | PeerAny) -> tuple[PeerExpr, ...]:
         """As `_label_items`; lists of prefixes in a union become one."""
@@ -155,11 +154,95 @@ class _Simplifier:
                 flat.update(dict.fromkeys(item.items))
             else:
                 flat[item] = None
-        return _sorted_peers(dict.fromkeys(_join_prefixes(flat)) if kind is PeerAny else flat)
+        if kind is PeerAny and len(flat) > 1 and any(isinstance(item, InPrefixes | PeerAll) for item in flat):
+            return _sorted_peers(set(_join_prefixes(flat)))
+        return _sorted_peers(flat)
 
-    def _label_text(self, expr: LabelExpr) -> str:
-        try:
-            return self._label_texts[expr]
-        except KeyError:
-            text = self._label_texts[expr] = label_text(expr)
-            return text
+
+def _simplify_test(test: LabelTest) -> LabelExpr:
+    if test.values:
+        return test
+    if test.operator is LabelOperator.IN:
+        return NO_LABELS
+    return ANY_LABELS if test.operator is LabelOperator.NOT_IN else test
+
+
+def _negate_labels(expr: LabelNot, item: LabelExpr) -> LabelExpr:
+    """The negation of a simple item, simple again."""
+    match item:
+        case LabelNot():
+            return item.item
+        case LabelTest() if item.operator in _OPPOSITES:
+            return LabelTest(item.keys, _OPPOSITES[item.operator], item.values)
+        case LabelAll(items=()):
+            return NO_LABELS
+        case LabelAny(items=()):
+            return ANY_LABELS
+        case _:
+            return expr if item is expr.item else LabelNot(item)
+
+
+def _negate_peer(expr: PeerNot, item: PeerExpr) -> PeerExpr:
+    """The negation of a simple item, simple again."""
+    match item:
+        case PeerNot():
+            return item.item
+        case PeerAll(items=()):
+            return NOBODY
+        case PeerAny(items=()):
+            return ANYONE
+        case _:
+            return expr if item is expr.item else PeerNot(item)
+
+
+def _rebuilt_labels(expr: LabelAll | LabelAny, items: tuple[LabelExpr, ...]) -> LabelExpr:
+    if len(items) == 1:
+        return items[0]
+    return expr if _same(expr.items, items) else type(expr)(items)
+
+
+def _rebuilt_peer(expr: PeerAll | PeerAny, items: tuple[PeerExpr, ...]) -> PeerExpr:
+    if len(items) == 1:
+        return items[0]
+    return expr if _same(expr.items, items) else type(expr)(items)
+
+
+def _rebuilt_object(expr: HasObject, labels: LabelExpr) -> PeerExpr:
+    if labels == NO_LABELS:
+        return NOBODY
+    return expr if labels is expr.labels else HasObject(labels)
+
+
+def _rebuilt_prefixes(expr: InPrefixes, networks: tuple[Network, ...]) -> PeerExpr:
+    if not networks:
+        return NOBODY
+    return expr if networks == expr.networks else InPrefixes(networks)
+
+
+def _same(before: tuple[object, ...], after: tuple[object, ...]) -> bool:
+    return len(before) == len(after) and all(map(is_, before, after))
+
+
+def _join_prefixes(items: Iterable[PeerExpr]) -> Iterator[PeerExpr]:
+    """The items of a union, with one list of prefixes for each set of conditions beside it: (a & x) | (b & x)."""
+    lists: dict[tuple[PeerExpr, ...], list[PeerExpr]] = {}
+    for item in items:
+        parts = item.items if isinstance(item, PeerAll) else (item,)
+        conditions = tuple(part for part in parts if not isinstance(part, InPrefixes))
+        if len(parts) - len(conditions) == 1:
+            lists.setdefault(conditions, []).append(item)
+        else:
+            yield item
+    for conditions, members in lists.items():
+        yield members[0] if len(members) == 1 else _join_lists(conditions, members)
+
+
+def _join_lists(conditions: tuple[PeerExpr, ...], members: list[PeerExpr]) -> PeerExpr:
+    parts = (part for item in members for part in (item.items if isinstance(item, PeerAll) else (item,)))
+    networks = (network for part in parts if isinstance(part, InPrefixes) for network in part.networks)
+    joined = InPrefixes(collapse_prefixes(networks))
+    return PeerAll(_sorted_peers((joined, *conditions))) if conditions else joined
+
+
+def _sorted_peers(items: Collection[PeerExpr]) -> tuple[PeerExpr, ...]:
+    return tuple(sorted(items, key=peer_order)) if len(items) > 1 else tuple(items)

@@ -86,9 +86,22 @@ def first_cluster_rule(world: ReferenceWorld, policy: PolicyObject, packet: Pack
     """The first rule of the policy that matches, Pass included."""
     assert isinstance(policy.model, ClusterModel)
     for index, rule in enumerate(_rules(policy.model, packet)):
+        span = policy.span("spec", packet.direction, index)
+        if _has_unknown_part(rule):
+            if ACTIONS[rule.action] == "allow":
+                continue
+            return Decision("deny", policy.title, span)
         if any(_peer_matches(world, peer, packet.peer) for peer in rule.peers) and _protocols_match(rule, packet):
-            return Decision(ACTIONS[rule.action], policy.title, policy.span("spec", packet.direction, index))
+            return Decision(ACTIONS[rule.action], policy.title, span)
     return None
+
+
+def _has_unknown_part(rule: ClusterRule) -> bool:
+    """ClusterNetworkPolicyPeer: a peer without a member that is known makes an Accept rule match nothing and any
+    other rule deny everybody; the same for items of ``protocols`` and ``ports``.
+    """
+    l4 = rule.ports if isinstance(rule, AdminIngressRule | AdminEgressRule) else rule.protocols
+    return any(not item.model_fields_set for item in (*rule.peers, *(l4 or ())))
 
 
 def _rules(model: ClusterModel, packet: Packet) -> Sequence[ClusterRule]:

@@ -53,7 +53,7 @@ def _engines_in_use(world: ReferenceWorld) -> list[LayerName]:
 
 
 def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, joined: bool) -> LayerVerdict:
-    if is_exempt(name, packet):
+    if is_exempt(packet):
         return LayerVerdict(name, True, "exempt")
     if name == "calico":
         outcome = decide_calico(world, packet, joined=joined)
@@ -66,13 +66,9 @@ def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, jo
     return LayerVerdict(name, True, "unmatched" if outcome.selected else "not-selected")
 
 
-def is_exempt(name: LayerName, packet: Packet) -> bool:
-    """Traffic no policy of the layer decides. Calico has no exemption for MTU errors: those of tracked flows
-    are related.
-    """
-    if reaches_itself(packet) or is_link_housekeeping(packet):
-        return True
-    return name != "calico" and is_mtu_error(packet)
+def is_exempt(packet: Packet) -> bool:
+    """What no policy of any layer decides at a pod."""
+    return reaches_itself(packet) or is_link_housekeeping(packet) or is_mtu_error(packet)
 
 
 def _enclosed(world: ReferenceWorld, name: LayerName, packet: Packet) -> Outcome:

@@ -69,12 +69,10 @@ def is_link_housekeeping(packet: Packet) -> bool:
 
 
 def is_mtu_error(packet: Packet) -> bool:
-    """ICMPv4 fragmentation needed (type 3, code 4) and ICMPv6 packet too big (type 2): path MTU discovery
-    needs them.
-    """
-    if packet.protocol == 1:
+    """ICMPv4 fragmentation needed (type 3, code 4; RFC 1191) and ICMPv6 packet too big (type 2; RFC 8201)."""
+    if packet.protocol == 1 and packet.family != 6:
         return packet.icmp_type == 3 and packet.icmp_code == 4
-    return packet.protocol == 58 and packet.icmp_type == 2
+    return packet.protocol == 58 and packet.family != 4 and packet.icmp_type == 2
 
 
 def container_ports(pod: Pod | None, name: str, protocol: int, *, all_init: bool = False) -> frozenset[int]:

@@ -192,8 +192,9 @@ class _Reader:
             value, end = _decoder(strict=False).raw_decode(self.text, offset)
         except RecursionError:
             raise self._too_deep(offset) from None
-        scan = scan_json(self.file, self.text, self.at.advance(self.text, offset), end)
-        for first, second in scan.duplicates[:_MOST_REPORTS]:
+        start = self.at.advance(self.text, offset)
+        scan = scan_json(self.file, self.text, start, end, _MOST_REPORTS)
+        for first, second in scan.duplicates:
             self._duplicate(scan.marks.span(first), scan.marks.span(second))
         return value, end
 

@@ -45,8 +45,13 @@ class JsonScan:
     duplicates: list[tuple[int, int]] = field(default_factory=list)
 
 
-def scan_json(file: FoundFile, text: str, start: TextPosition, end: int) -> JsonScan:
-    """Marks of the value that stands at ``start`` and ends before offset ``end``."""
+def scan_json(
+    file: FoundFile, text: str, start: TextPosition, end: int, most_duplicates: int | None = None
+) -> JsonScan:
+    """Marks of the value that stands at ``start`` and ends before offset ``end``.
+
+    With ``most_duplicates`` the scan ends at that many doubled keys, and the marks are good for nothing but those.
+    """
     scan = JsonScan(Marks(file))
     stack: list[_Open] = []
     for token, line, column in _tokens(text, start, end):
@@ -57,6 +62,8 @@ def scan_json(file: FoundFile, text: str, start: TextPosition, end: int) -> Json
         top = stack[-1] if stack else None
         if top is not None and top.expects_key:
             _note_key(scan, top, token, node)
+            if len(scan.duplicates) == most_duplicates:
+                return scan
             continue
         if top is not None and top.keys is not None:
             top.expects_key = True

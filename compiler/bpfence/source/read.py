@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from bpfence.diagnostics import Diagnostics
+from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.files import STDIN_NAME, FoundFile, file_span, find_files
 from bpfence.source.json_place import JsonPlace
@@ -53,7 +52,7 @@ def read_sources(
     limits = limits or Limits()
     documents: list[Document] = []
     files: list[InputFile] = []
-    with _collection_paused():
+    with collection_paused():
         for file in find_files(paths, diagnostics):
             content = _read_bytes(file, limits, diagnostics, stdin)
             if content is None:
@@ -67,18 +66,6 @@ def read_text(name: str, text: str, diagnostics: Diagnostics, limits: Limits | N
     """The documents of a text that is no file; ``name`` stands in its spans and says how to read it (``.json``)."""
     file = FoundFile(name, name)
     return tuple(_read_documents(file, text.encode(), limits or Limits(), diagnostics))
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Reading makes millions of objects and no cycles; the cyclic collector would look at them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read_bytes(file: FoundFile, limits: Limits, diagnostics: Diagnostics, stdin: TextIO | None) -> bytes | None:

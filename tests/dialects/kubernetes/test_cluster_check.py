@@ -1,4 +1,4 @@
-"""ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy: what their CRDs refuse, and what they accept."""
+"""ClusterNetworkPolicy and its predecessors: what their CRDs refuse, and what they accept."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ def test_directions(spec, ingress, egress, load):
 
 
 def test_subject_is_pods_of_the_namespace(load):
-    spec = "{podSelector: {matchLabels: {b: c}, matchExpressions: [{key: a, operator: NotIn, values: [y, x, x]}]}}"
+    spec = "{podSelector: {matchLabels: {b: c}, matchExpressions: [{key: a, operator: NotIn, values: [w, x, x]}]}}"
     (lowered,) = load(policy(spec)).network_policies()
-    not_in = LabelTest(("label:a",), LabelOperator.NOT_IN, ("x", "y"))
+    not_in = LabelTest(("label:a",), LabelOperator.NOT_IN, ("w", "x"))
     assert lowered.subject == all_labels(POD, SHOP, has("label:b", "c"), not_in)
 
 
@@ -208,7 +208,11 @@ TWICE = """
 apiVersion: v1
 kind: Pod
 metadata: {name: two, namespace: shop, labels: {app: two}}
-spec: {nodeName: n1, containers: [{name: a, ports: [{name: x, containerPort: 1}]}, {name: b, ports: [{name: x, containerPort: 2}]}]}
+spec:
+  nodeName: n1
+  containers:
+  - {name: a, ports: [{name: x, containerPort: 1}]}
+  - {name: b, ports: [{name: x, containerPort: 2}]}
 status: {podIP: 10.1.0.99}
 """
 

@@ -25,10 +25,12 @@ from bpfence.dialects.calico.model import (
     NetworkSet,
     Resource,
     Rule,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
     Tier,
 )
 from bpfence.dialects.calico.report import Report
-from bpfence.dialects.calico.unsupported import unsupported_features
+from bpfence.dialects.calico.staged import check_staged
 from bpfence.dialects.calico.values import BadValueError, MappedAddressError, read_set_cidr
 from bpfence.dialects.label_syntax import dns_subdomain_problem
 from bpfence.source.documents import Path
@@ -52,6 +54,9 @@ def check_object(report: Report, resource: Resource) -> None:
     match resource:
         case NetworkPolicy(spec=spec) | GlobalNetworkPolicy(spec=spec):
             _check_policy(report, spec, isinstance(resource, NetworkPolicy))
+        case StagedNetworkPolicy(spec=spec) | StagedGlobalNetworkPolicy(spec=spec):
+            check_staged(report, spec)
+            _check_policy(report, spec, isinstance(resource, StagedNetworkPolicy))
         case Tier():
             _check_tier(report, resource)
         case NetworkSet() | GlobalNetworkSet():
@@ -99,8 +104,6 @@ def _check_policy(report: Report, spec: NetworkPolicySpec, namespaced: bool) -> 
         check_rule(report, RulePlace(("spec", "ingress", index), "ingress", namespaced), rule)
     for index, rule in _all_rules(report, "egress", spec.egress):
         check_rule(report, RulePlace(("spec", "egress", index), "egress", namespaced), rule)
-    for found in unsupported_features(spec):
-        report.unsupported(found.code, found.path, found.message, found.help)
 
 
 def _all_rules(report: Report, name: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, Rule]]:

@@ -14,10 +14,12 @@ from bpfence.dialects.calico.model import (
     NetworkSet,
     OtherResource,
     Resource,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
     Tier,
 )
 from bpfence.dialects.calico.report import Report
-from bpfence.dialects.calico.unsupported import STAGED_KINDS
+from bpfence.dialects.calico.unsupported import unsupported_features
 from bpfence.dialects.model_base import Model
 from bpfence.dialects.objects import PolicyObject
 from bpfence.dialects.validation import parse_model
@@ -36,8 +38,8 @@ _KINDS: dict[str, type[Resource]] = {
     "HostEndpoint": OtherResource,
     "Profile": OtherResource,
     "WorkloadEndpoint": OtherResource,
-    "StagedNetworkPolicy": OtherResource,
-    "StagedGlobalNetworkPolicy": OtherResource,
+    "StagedNetworkPolicy": StagedNetworkPolicy,
+    "StagedGlobalNetworkPolicy": StagedGlobalNetworkPolicy,
     "StagedKubernetesNetworkPolicy": OtherResource,
 }
 _V3_ONLY = frozenset(("Profile", "WorkloadEndpoint"))
@@ -57,20 +59,29 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
     model = _KINDS.get(document.kind)
     if model is None or (document.api_version, document.kind) not in MODELS:
         return None
-    said_before = len(diagnostics.items)
     resource = parse_model(document, model, "CAL", diagnostics)
     if resource is None:
         return None
-    report = Report(document, document.title, diagnostics, options.allow_unsupported)
+    own = Diagnostics()
+    checked = _check(Report(document, document.title, own, options.allow_unsupported), resource)
+    diagnostics.extend(own.items)
+    if own.has_errors or isinstance(checked, OtherResource | FelixConfiguration):
+        return None
+    namespace = (checked.metadata.namespace or "default") if checked.kind in NAMESPACED else ""
+    return PolicyObject("calico", checked.kind, namespace, checked.metadata.name, checked, document)
+
+
+def _check(report: Report, resource: Resource) -> Resource:
+    """The object with its effective metadata; what is wrong with it, and only then what can't be enforced, is reported."""
     resource = resource.model_copy(update={"metadata": effective_metadata(resource, report)})
     if isinstance(resource, OtherResource):
         _refuse_kind(report, resource)
-        return None
+        return resource
     check_object(report, resource)
-    if any(item.is_error for item in diagnostics.items[said_before:]) or isinstance(resource, FelixConfiguration):
-        return None
-    namespace = (resource.metadata.namespace or "default") if resource.kind in NAMESPACED else ""
-    return PolicyObject("calico", resource.kind, namespace, resource.metadata.name, resource, document)
+    if isinstance(resource, NetworkPolicy | GlobalNetworkPolicy) and not report.diagnostics.has_errors:
+        for found in unsupported_features(resource.spec):
+            report.unsupported(found.code, found.path, found.message, found.help)
+    return resource
 
 
 def _refuse_kind(report: Report, resource: OtherResource) -> None:
@@ -79,12 +90,6 @@ def _refuse_kind(report: Report, resource: OtherResource) -> None:
     if kind == "Profile" and resource.metadata.name.startswith(_GENERATED_PROFILES):
         message = "Calico generates this profile; namespaces and service accounts say the same"
         report.note(codes.GENERATED_PROFILE, ("metadata", "name"), message)
-    elif kind in STAGED_KINDS and report.lenient:
-        report.warning(
-            codes.UNSUPPORTED_KIND,
-            ("kind",),
-            f"{kind} is not supported yet and left out: staged policies enforce nothing",
-        )
     else:
         report.error(
             codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet", "remove the object from the input"

@@ -32,7 +32,7 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
     before = len(diagnostics.items)
     model = parse_model(document, MODELS[document.api_version, document.kind], "CIL", diagnostics)
     _refuse_nulls(document, diagnostics)
-    if model is None:
+    if model is None or _has_errors(diagnostics, before):
         return None
     namespace = document.namespace or DEFAULT_NAMESPACE if isinstance(model, NetworkPolicy) else ""
     found = PolicyObject("cilium", document.kind, namespace, document.name, model, document)
@@ -44,7 +44,11 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
             check_policy(model, report)
         case _:
             raise TypeError(f"{document.kind} has no checks")
-    return None if any(item.is_error for item in diagnostics.items[before:]) else found
+    return None if _has_errors(diagnostics, before) else found
+
+
+def _has_errors(diagnostics: Diagnostics, before: int) -> bool:
+    return any(item.is_error for item in diagnostics.items[before:])
 
 
 def _refuse_nulls(document: Document, diagnostics: Diagnostics) -> None:

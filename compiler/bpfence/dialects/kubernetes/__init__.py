@@ -10,7 +10,7 @@ from bpfence.dialects.kubernetes.lint import lint
 from bpfence.dialects.kubernetes.lower import exempt_rules, lower_network_policies
 from bpfence.dialects.kubernetes.model import NetworkPolicy
 from bpfence.dialects.kubernetes.read import read_policy
-from bpfence.dialects.kubernetes.unsupported import lower_unsupported
+from bpfence.dialects.kubernetes.unsupported import denies_all, lower_unsupported
 from bpfence.dialects.model_base import Model
 from bpfence.dialects.objects import PolicyObject
 from bpfence.options import Options
@@ -35,6 +35,7 @@ __all__ = [
     "lower_network_policies",
     "lower_cluster_policies",
     "lower_unsupported",
+    "denies_all",
     "exempt_rules",
     "lint",
 ]

@@ -71,7 +71,7 @@ def _subjects(pair: Pair, direction: Direction, index: PodIndex) -> Iterator[Par
     one, other = (choice_scope(form.subject) for form in pair)
     rules = _all_rules(pair, direction) if direction is Direction.INGRESS else []
     seen: set[tuple[frozenset[int], ...]] = set()
-    for pod in index.on_pod_network(one) if one is not None and other is not None else ():
+    for pod in index.matching(one) if one is not None and other is not None else ():
         party = Party(None, pod=pod)
         key = named_numbers(rules, party)
         if key not in seen and other is not None and index.contains(other, pod):

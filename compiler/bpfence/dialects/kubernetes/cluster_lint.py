@@ -66,7 +66,7 @@ def _lint_baseline_accepts(form: ClusterPolicy, policies: Policies, index: PodIn
 def _isolated_by(form: ClusterPolicy, isolating: Policies, index: PodIndex) -> str:
     subject = choice_scope(form.subject)
     for source, policy in isolating if subject is not None else ():
-        pods = index.on_pod_network(policy_scope(source, policy))
+        pods = index.matching(policy_scope(source, policy))
         if subject is not None and any(index.contains(subject, pod) for pod in pods):
             return source.title
     return ""

@@ -45,10 +45,12 @@ def lower_cluster_policies(
 ) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
     """(Admin, Baseline): the policies of each tier in their order. Reports policies of equal priority that disagree.
 
-    Policies that `lower_unsupported` answers for are left out. ``options`` change nothing here: ``networks`` always
-    match by address, pods included.
+    Policies that `lower_unsupported` answers for are left out. ``networks`` always match by address, pods included,
+    whatever the options say about ``ipBlock``.
     """
-    chosen = [item for item in objects if isinstance(item.model, CLUSTER_MODELS) and not denies_all(item)]
+    chosen = [item for item in objects if isinstance(item.model, CLUSTER_MODELS)]
+    if options.allow_unsupported:
+        chosen = [item for item in chosen if not denies_all(item)]
     forms = sorted((cluster_form(item) for item in chosen), key=lambda form: form.order)
     index = index_pods(inventory)
     check_port_names((use for form in forms for use in uses_of_cluster_policy(form)), index, diagnostics)

@@ -22,15 +22,15 @@ from bpfence.options import Options
 
 def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options, diagnostics: Diagnostics) -> None:
     """Report traps in all objects of this dialect; nothing here changes what is enforced."""
-    index = index_pods(inventory)
+    index, hosts = index_pods(inventory), index_pods(inventory, host_network=True)
     policies = [(item, item.model) for item in objects if isinstance(item.model, NetworkPolicy)]
     for source in objects:
         report = Report(source.document, source.title, diagnostics, options.allow_unsupported)
         if isinstance(source.model, NetworkPolicy):
             lint_network_policy(source.model, report)
-            lint_policy_selection(source, source.model, index, report)
-        elif isinstance(source.model, CLUSTER_MODELS) and not denies_all(source):
+            lint_policy_selection(source, source.model, index, hosts, report)
+        elif isinstance(source.model, CLUSTER_MODELS) and not (options.allow_unsupported and denies_all(source)):
             form = cluster_form(source)
             lint_cluster_policy(form, policies, index, report)
-            lint_cluster_selection(form, index, report)
+            lint_cluster_selection(form, index, hosts, report)
     lint_dns(policies, index, diagnostics)

@@ -35,7 +35,7 @@ def lint_dns(policies: Policies, index: PodIndex, diagnostics: Diagnostics) -> N
 
 def _all_may_ask(scope: Scope, answering: list[Scope], index: PodIndex) -> bool:
     """Whether some policy opens DNS to every selected pod; without pods, whether one has the same reach or all."""
-    pods: Iterable[Pod] = list(index.on_pod_network(scope))
+    pods: Iterable[Pod] = list(index.matching(scope))
     if pods:
         return all(any(index.contains(other, pod) for other in answering) for pod in pods)
     return any(other.pods.is_empty or other.pods == scope.pods for other in answering)

@@ -27,23 +27,25 @@ SHOWN = 3
 Place = tuple[Path, Scope]
 
 
-def lint_policy_selection(source: PolicyObject, policy: NetworkPolicy, index: PodIndex, report: Report) -> None:
+def lint_policy_selection(
+    source: PolicyObject, policy: NetworkPolicy, index: PodIndex, hosts: PodIndex, report: Report
+) -> None:
     """Subject, peers and port names of a NetworkPolicy."""
     if index.inventory.pods and source.namespace not in index.namespaces:
         message = f"namespace {source.namespace} is not in the inventory; it is taken to exist with just its name label"
         report.note(codes.NAMESPACE_UNKNOWN, ("metadata", "namespace"), message)
     subject = policy_scope(source, policy)
-    _lint_places([(("spec", "podSelector"), subject)], "selects no pod", index, report)
-    _lint_places(_policy_peers(source, policy), "matches no pod", index, report)
+    _lint_places([(("spec", "podSelector"), subject)], "selects no pod", index, hosts, report)
+    _lint_places(_policy_peers(source, policy), "matches no pod", index, hosts, report)
     _lint_names(uses_of_policy(source, policy), index, report)
 
 
-def lint_cluster_selection(form: ClusterPolicy, index: PodIndex, report: Report) -> None:
+def lint_cluster_selection(form: ClusterPolicy, index: PodIndex, hosts: PodIndex, report: Report) -> None:
     """Subject, peers and port names of a cluster policy."""
     subject = choice_scope(form.subject)
     if subject is not None:
-        _lint_places([(("spec", "subject"), subject)], "selects no pod", index, report)
-    _lint_places(_cluster_peers(form), "matches no pod", index, report)
+        _lint_places([(("spec", "subject"), subject)], "selects no pod", index, hosts, report)
+    _lint_places(_cluster_peers(form), "matches no pod", index, hosts, report)
     _lint_names(uses_of_cluster_policy(form), index, report)
 
 
@@ -64,14 +66,14 @@ def _cluster_peers(form: ClusterPolicy) -> Iterator[Place]:
                 yield (*rule.path, field, number), scope
 
 
-def _lint_places(places: Iterable[Place], nothing: str, index: PodIndex, report: Report) -> None:
+def _lint_places(places: Iterable[Place], nothing: str, index: PodIndex, hosts: PodIndex, report: Report) -> None:
     if not index.inventory.pods:
         return
     for path, scope in places:
         _lint_keys(path, scope, index, report)
-        if next(index.on_pod_network(scope), None) is None:
+        if next(index.matching(scope), None) is None:
             report.note(codes.NOTHING_SELECTED, path, f"the selector {nothing} of the inventory")
-        _note_host_network(path, scope, index, report)
+        _note_host_network(path, scope, hosts, report)
         _warn_made_up(path, scope, index, report)
 
 
@@ -84,10 +86,10 @@ def _lint_keys(path: Path, scope: Scope, index: PodIndex, report: Report) -> Non
         report.warning(codes.KEY_NOWHERE, path, message, "check the spelling of the key")
 
 
-def _note_host_network(path: Path, scope: Scope, index: PodIndex, report: Report) -> None:
+def _note_host_network(path: Path, scope: Scope, hosts: PodIndex, report: Report) -> None:
     if scope.pods.is_empty and (scope.namespaces is None or scope.namespaces.is_empty):
         return
-    found = [pod for pod in index.matching(scope) if pod.host_network]
+    found = list(hosts.matching(scope))
     if found:
         message = f"pods on the host network are not matched by selectors: {_names(found)}"
         report.note(codes.HOST_NETWORK, path, message, "their traffic is their node's; ipBlock can name it")
@@ -124,7 +126,7 @@ def _lint_names(uses: Iterable[NameUse], index: PodIndex, report: Report) -> Non
     if not index.inventory.pods:
         return
     for use in uses:
-        pods = chain.from_iterable(index.on_pod_network(scope) for scope in use.scopes)
+        pods = chain.from_iterable(index.matching(scope) for scope in use.scopes)
         if use.scopes and not any(numbers_of(pod, use.name, number) for pod in pods for number in use.protocols):
             message = f"no pod that the rule concerns has a port named {use.name!r}: it matches nothing"
             report.warning(codes.NAME_UNRESOLVED, use.path, message, "check the name and the protocol")

@@ -70,7 +70,7 @@ def lower_network_policies(
     uses: list[NameUse] = []
     for source in objects:
         model = source.model
-        if not isinstance(model, NetworkPolicy) or denies_all(source):
+        if not isinstance(model, NetworkPolicy) or (options.allow_unsupported and denies_all(source)):
             continue
         check_ignored_rules(source, model, engine == "cilium", diagnostics)
         warn_prefix_overlaps(source, model, addresses, matches_pods, diagnostics)

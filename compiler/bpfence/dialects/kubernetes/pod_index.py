@@ -28,7 +28,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class PodIndex:
-    """Pods by namespace and by label. Host-network pods are among them: callers tell them apart."""
+    """Pods by namespace and by label: those on the pod network, or those on the host network, never both."""
 
     inventory: Inventory
     by_namespace: dict[str, tuple[Pod, ...]]
@@ -38,17 +38,13 @@ class PodIndex:
     namespace_keys: frozenset[str]
 
     def matching(self, scope: Scope) -> Iterator[Pod]:
-        """Pods in the scope, host-network pods included."""
+        """The index's pods in the scope."""
         known: dict[str, bool] = {}
         for pod in self._candidates(scope):
             if pod.namespace not in known:
                 known[pod.namespace] = self.in_scope(scope, pod.namespace)
             if known[pod.namespace] and selector_matches(scope.pods, pod.labels):
                 yield pod
-
-    def on_pod_network(self, scope: Scope) -> Iterator[Pod]:
-        """Pods in the scope that policies can select."""
-        return (pod for pod in self.matching(scope) if not pod.host_network)
 
     def contains(self, scope: Scope, pod: Pod) -> bool:
         """Whether policies mean this pod by the scope."""
@@ -76,15 +72,15 @@ class PodIndex:
         return chain.from_iterable(self.by_namespace[name] for name in spaces)
 
 
-def index_pods(inventory: Inventory) -> PodIndex:
-    """Build the index; linear in the inventory."""
-    pods = inventory.pods
+def index_pods(inventory: Inventory, host_network: bool = False) -> PodIndex:
+    """Index the pods that policies can select, or those on the host network; linear in the inventory."""
+    pods = [pod for pod in inventory.pods if pod.host_network is host_network]
     return PodIndex(
         inventory,
         _grouped((pod.namespace, pod) for pod in pods),
         _grouped((label, pod) for pod in pods for label in pod.labels.items()),
         {namespace.name: namespace for namespace in inventory.namespaces},
-        frozenset(key for pod in pods for key in pod.labels),
+        frozenset(key for pod in inventory.pods for key in pod.labels),
         frozenset(key for namespace in inventory.namespaces for key in namespace.labels),
     )
 

@@ -16,7 +16,7 @@ from bpfence.dialects.kubernetes.cluster_model import ClusterNetworkPolicy
 from bpfence.dialects.kubernetes.model import NetworkPolicy
 from bpfence.dialects.kubernetes.old_spelling import check_old_spelling
 from bpfence.dialects.kubernetes.report import Report
-from bpfence.dialects.kubernetes.unknown import is_of_item, is_of_subject, unknown_paths, without
+from bpfence.dialects.kubernetes.unknown import is_of_item, is_of_subject, unknown_paths, without, without_rules
 from bpfence.dialects.model_base import Model
 from bpfence.dialects.objects import PolicyObject
 from bpfence.dialects.validation import parse_model
@@ -32,26 +32,25 @@ def read_policy(
     """Validate one policy; None when it is refused. The namespace of a namespaced kind is defaulted."""
     namespaced = model is NetworkPolicy
     namespace = (document.namespace or DEFAULT_NAMESPACE) if namespaced else ""
-    name = f"{namespace}/{document.name}" if namespaced else document.name
-    report = Report(document, f"{document.kind} {name}", diagnostics, options.allow_unsupported)
-    before = error_count(diagnostics)
-    check_old_spelling(report)
-    if error_count(diagnostics) > before:
-        return None
-    parsed = parse_model(_known_part(document, model, report), model, "K8S", diagnostics)
-    if parsed is None:
-        return None
-    check_metadata(report, namespaced)
-    check_nulls(report)
-    _check_model(parsed, report)
-    if error_count(diagnostics) > before:
+    title = f"{document.kind} {namespace}/{document.name}" if namespaced else f"{document.kind} {document.name}"
+    report = Report(document, title, Diagnostics(), options.allow_unsupported)
+    parsed = _parse(model, report)
+    diagnostics.extend(report.diagnostics.items)
+    if parsed is None or report.diagnostics.has_errors:
         return None
     return PolicyObject("kubernetes", document.kind, namespace, document.name, parsed, document)
 
 
-def error_count(diagnostics: Diagnostics) -> int:
-    """Errors reported so far."""
-    return sum(item.is_error for item in diagnostics.items)
+def _parse(model: type[Model], report: Report) -> Model | None:
+    check_old_spelling(report)
+    if report.diagnostics.has_errors:
+        return None
+    parsed = parse_model(_known_part(report.document, model, report), model, "K8S", report.diagnostics)
+    if parsed is not None:
+        check_metadata(report, model is NetworkPolicy)
+        check_nulls(report)
+        _check_model(parsed, report)
+    return parsed
 
 
 def _check_model(model: Model, report: Report) -> None:
@@ -78,4 +77,6 @@ def _known_part(document: Document, model: type[Model], report: Report) -> Docum
         message = f"unknown field {path[-1]!r}"
         closes = "its rule fails closed" if cluster and is_of_item(path) else "the policy will deny what it selects"
         report.refuse(codes.UNKNOWN_FIELD, path, message, closes, of_key=True)
-    return without(document, paths, empty_items=cluster)
+    if not paths:
+        return document
+    return without(document, paths) if cluster else without_rules(document)

@@ -2,11 +2,13 @@
 
 Without the option the schema refuses them. With it nothing may widen: a ClusterNetworkPolicy peer or protocol item with
 an unknown member becomes an empty one, which closes its rule; any other unknown field makes the whole policy deny.
+A NetworkPolicy's model then has no rules, so that even a reader who forgets to ask `denies_all` gives no access.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_args
 
 from bpfence.dialects.kubernetes.report import Path
@@ -25,12 +27,18 @@ def unknown_paths(value: Any, model: type[Model], path: Path = ()) -> Iterator[P
         for index, item in enumerate(value):
             yield from unknown_paths(item, model, (*path, index))
     elif isinstance(value, Mapping):
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        fields = _fields(model)
         for key, item in value.items():
             if key not in fields:
                 yield (*path, key)
-            elif inner := _model_in(fields[key].annotation):
+            elif (inner := fields[key]) is not None:
                 yield from unknown_paths(item, inner, (*path, key))
+
+
+@cache
+def _fields(model: type[Model]) -> Mapping[str, type[Model] | None]:
+    """The model's fields by their names in the file, with the model of their content."""
+    return {field.alias or name: _model_in(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> type[Model] | None:
@@ -50,15 +58,27 @@ def is_of_item(path: Path) -> bool:
     return len(path) > ITEM_DEPTH and path[3] in ITEM_LISTS
 
 
-def without(document: Document, paths: list[Path], empty_items: bool) -> Document:
-    """A copy of the document without the fields; with ``empty_items`` their peers and protocol items are emptied."""
+def without(document: Document, paths: list[Path]) -> Document:
+    """A copy of a cluster policy without the fields; peers and protocol items that had one are empty."""
     data = _copy(document.data)
     for path in paths:
-        if empty_items and is_of_item(path):
+        if is_of_item(path):
             _parent(data, path[:ITEM_DEPTH])[path[ITEM_DEPTH - 1]] = {}
         else:
             _parent(data, path).pop(path[-1], None)
     return Document(data, document.locate)
+
+
+def without_rules(document: Document) -> Document:
+    """A NetworkPolicy that isolates what the document selects, in the document's directions, and allows nothing."""
+    spec = document.data.get("spec")
+    spec = spec if isinstance(spec, Mapping) else {}
+    implied = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+    closed = {"policyTypes": spec.get("policyTypes") or implied}
+    if "podSelector" in spec:
+        closed["podSelector"] = spec["podSelector"]
+    kept = {key: document.data[key] for key in ("apiVersion", "kind") if key in document.data}
+    return Document({**kept, "metadata": {"name": document.name}, "spec": closed}, document.locate)
 
 
 def _copy(value: Any) -> Any:

@@ -1,0 +1,74 @@
+"""`bpfence verify`: the reference evaluator, the emitted tables and the kernel must say the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from bpfence.analyse.verify import Agreement, KernelVerdicts, verify
+from bpfence.cli.common import common_options, emit_diagnostics, options_from
+from bpfence.emit.artefact import Artefact
+from bpfence.errors import KernelError
+from bpfence.loading import load_input
+
+DEFAULT_LIMIT = 200_000
+
+
+@click.command("verify")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(1), default=DEFAULT_LIMIT, show_default=True, help="Most packets to compare.")
+@click.option("--kernel", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True, help="Ask the kernel too.")
+@common_options
+def command(paths: tuple[str, ...], limit: int, kernel: str, output: str, **values: Any) -> None:
+    """Compare the reference evaluator, the emitted tables and (as root) the kernel's programs on packets that cover every atom.
+
+    Exit code 0: all agree; 1: they differ, with counterexamples.
+    """
+    options = options_from(values)
+    loaded = load_input(paths, options)
+    loaded.diagnostics.stop_on_errors()
+    with ExitStack() as stack:
+        reason, verdicts = _kernel(kernel, stack)
+        agreement = verify(loaded, options, limit, verdicts)
+    emit_diagnostics(loaded.diagnostics)
+    click.echo(json.dumps(agreement.document(), indent=1) if output == "json" else _text(agreement, reason))
+    sys.exit(1 if agreement.differing else 0)
+
+
+def _kernel(choice: str, stack: ExitStack) -> tuple[str, KernelVerdicts | None]:
+    """(why the kernel is not asked, how to ask it)."""
+    if choice == "never":
+        return "not asked", None
+    from bpfence.loader.kernel import require_kernel
+    from bpfence.loader.trial import Trial, trial
+
+    try:
+        require_kernel()
+    except KernelError as error:
+        if choice == "always":
+            raise
+        return str(error), None
+    trials: dict[str, Trial] = {}
+
+    def verdicts(artefact: Artefact, packets: Any) -> list[bool]:
+        key = artefact.manifest.content
+        if key not in trials:
+            trials[key] = stack.enter_context(trial(artefact))
+        return trials[key].allowed(packets)
+
+    return "", verdicts
+
+
+def _text(agreement: Agreement, reason: str) -> str:
+    how = "reference = simulator = kernel" if agreement.kernel_checked else f"reference = simulator (kernel: {reason})"
+    lines = [
+        f"{agreement.checked} packets at {agreement.endpoints} endpoints compared, of {agreement.space} that cover every atom: {how}"
+    ]
+    if agreement.differing:
+        lines[0] = f"{agreement.differing} of {agreement.checked} packets are answered differently"
+        lines += [json.dumps(item.document()) for item in agreement.counterexamples]
+    return "\n".join(lines)

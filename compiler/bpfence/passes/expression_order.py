@@ -1,0 +1,58 @@
+"""The canonical order of expressions: kind first, then content. Sort keys only; what stands for a whole text costs too much."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+from bpfence.ir.expression_text import network_key
+from bpfence.ir.expressions import (
+    HasObject,
+    InPrefixes,
+    LabelAll,
+    LabelAny,
+    LabelExpr,
+    LabelNot,
+    LabelTest,
+    OnOwnNode,
+    PeerAll,
+    PeerAny,
+    PeerExpr,
+    PeerNot,
+)
+
+SortKey: TypeAlias = tuple[object, ...]
+"""Begins with a number for the kind of node, so that the rest is compared only between nodes of one kind."""
+
+
+def label_order(expr: LabelExpr) -> SortKey:
+    """Tests by key, operator and values; then negations, conjunctions, unions."""
+    match expr:
+        case LabelTest():
+            return (0, expr.keys, expr.operator, expr.values)
+        case LabelNot():
+            return (1, label_order(expr.item))
+        case LabelAll():
+            return (2, *map(label_order, expr.items))
+        case LabelAny():
+            return (3, *map(label_order, expr.items))
+        case _:
+            assert_never(expr)
+
+
+def peer_order(expr: PeerExpr) -> SortKey:
+    """Own node, objects, prefixes; then negations, conjunctions, unions."""
+    match expr:
+        case OnOwnNode():
+            return (0,)
+        case HasObject():
+            return (1, label_order(expr.labels))
+        case InPrefixes():
+            return (2, *map(network_key, expr.networks))
+        case PeerNot():
+            return (3, peer_order(expr.item))
+        case PeerAll():
+            return (4, *map(peer_order, expr.items))
+        case PeerAny():
+            return (5, *map(peer_order, expr.items))
+        case _:
+            assert_never(expr)

@@ -1,0 +1,46 @@
+"""Fixtures for tests against the real kernel. Where it can't be had, they are reported as not run, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bpfence.errors import KernelError
+from bpfence.loader.kernel import require_kernel
+from bpfence.loader.namespaces import mount, unmount
+
+from kernel.plane import Plane
+
+
+@pytest.fixture(scope="session")
+def kernel() -> None:
+    """Root, bcc and a kernel with BPF."""
+    try:
+        require_kernel()
+    except KernelError as error:
+        pytest.skip(f"not run: {error}")
+
+
+@pytest.fixture(scope="session")
+def bpffs(kernel: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A bpf file system of the tests' own."""
+    folder = tmp_path_factory.mktemp("bpffs")
+    mount("bpf", str(folder), "bpf", 0, "mode=0700")
+    yield folder
+    unmount(str(folder))
+
+
+@pytest.fixture(scope="session")
+def shared_plane(bpffs: Path) -> Iterator[Plane]:
+    plane = Plane.create(bpffs)
+    yield plane
+    plane.close()
+
+
+@pytest.fixture
+def plane(shared_plane: Plane) -> Iterator[Plane]:
+    """A data plane without any flow. Packets arrive on interface 1."""
+    shared_plane.forget()
+    yield shared_plane
+    shared_plane.forget()

@@ -1,0 +1,132 @@
+"""Table images made by hand: a few endpoints, address ranges, ports and cells, written where the layout says."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import numpy as np
+from bpfence.plan.layout import (
+    ADDRESS6_BUCKET,
+    ADDRESS6_ENTRY,
+    CELL_ALLOW,
+    HEADER,
+    INTERFACE,
+    INTERFACE_HASH,
+    INTERFACE_PROBES,
+    UNRESTRICTED,
+    address6_hash,
+    endpoint_struct,
+)
+from bpfence.plan.plan import Features, Geometry, Plan
+
+PEERS, L4_STRIDE = 8, 16
+ROW = PEERS * L4_STRIDE
+SEED = 0x1234
+PORT_TABLE = {6: 0, 17: 1, 132: 2}
+
+PLAIN = Plan(Features(), Geometry(16, 4, 2, 2, 4, 16, 1, 1, 1, 1024))
+FULL = Plan(
+    Features(address6=True, source_ports=True, icmp_codes=True, wide_blocks=True),
+    Geometry(16, 4, 2, 2, 4, 16, 256, 129, 64, 1024),
+)
+
+
+class Tables:
+    """The images of one slot. Rows are numbered; row n begins at cell n * ROW. Every class is 0 until set, every cell a deny."""
+
+    def __init__(self, plan: Plan, generation: int = 1) -> None:
+        self.plan = plan
+        self.images = {table.name: np.zeros(table.size, np.uint8) for table in plan.tables()}
+        self.header = self.images["header"].view(HEADER.dtype)[0]
+        self.header["generation"] = generation
+        self.header["l4_stride"] = L4_STRIDE
+        self.header["address6_seed"] = SEED
+        self.header["source_stride"] = 8
+        self.blocks = [1, 1]
+
+    def endpoint(
+        self, number: int, ifindex: int, addresses: list[str], egress: int = UNRESTRICTED, ingress: int = UNRESTRICTED
+    ) -> None:
+        """A local endpoint; ``egress`` and ``ingress`` are row numbers."""
+        geometry = self.plan.geometry
+        entry = self.images["endpoints"].view(endpoint_struct(geometry.own4, geometry.own6).dtype)[number]
+        entry["id"] = number
+        rows = [row if row == UNRESTRICTED else row * ROW for row in (egress, ingress)]
+        for address in addresses:
+            family = 6 if ":" in address else 4
+            count = int(entry[f"own{family}_count"])
+            entry[f"own{family}_count"] = count + 1
+            own = entry[f"own{family}"][count]
+            own["address"] = words(address) if family == 6 else words(address)[0]
+            own["egress_row"], own["ingress_row"] = rows
+        self._interface(ifindex, number)
+
+    def _interface(self, ifindex: int, number: int) -> None:
+        table = self.images["interfaces"].view(INTERFACE.dtype)
+        start = (ifindex * INTERFACE_HASH & 0xFFFFFFFF) >> 16
+        for probe in range(INTERFACE_PROBES):
+            slot = table[(start + probe) % len(table)]
+            if slot["ifindex"] in (0, ifindex):
+                slot["ifindex"], slot["endpoint"] = ifindex, number
+                return
+        raise ValueError("the interface table is full")
+
+    def peer4(self, network: str, peer: int) -> None:
+        """Addresses of a /24 to /32 network get a class."""
+        prefix = IPv4Network(network)
+        first = int(prefix.network_address)
+        table1 = self.images["address4_l1"].view(np.uint16)
+        table2 = self.images["address4_l2"].view(np.uint32 if self.plan.features.wide_blocks else np.uint16)
+        table3 = self.images["address4_l3"].view(np.uint16)
+        block2 = self._block(table1, first >> 16, 0)
+        block3 = self._block(table2, block2 * 256 + (first >> 8 & 255), 1)
+        low = block3 * 256 + (first & 255)
+        table3[low : low + prefix.num_addresses] = peer
+
+    def _block(self, table: np.ndarray, index: int, level: int) -> int:
+        if not table[index]:
+            table[index] = self.blocks[level]
+            self.blocks[level] += 1
+        return int(table[index])
+
+    def peer6(self, prefixes: dict[str, int], default: int = 0) -> None:
+        """IPv6 prefixes get their classes."""
+        networks = {IPv6Network(text): peer for text, peer in prefixes.items()}
+        lengths = sorted({network.prefixlen for network in networks}, reverse=True)
+        self.header["peer6_default"] = default
+        self.header["address6_lengths"] = len(lengths)
+        self.header["lengths"][: len(lengths)] = lengths
+        table = self.images["address6"].view(ADDRESS6_ENTRY.dtype).reshape(-1, ADDRESS6_BUCKET)
+        for network, peer in networks.items():
+            prefix = words(str(network.network_address))
+            length = network.prefixlen
+            bucket = table[address6_hash(prefix, length, SEED) % len(table)]
+            free = next(entry for entry in bucket if not entry["length"])
+            free["prefix"], free["length"], free["peer"] = prefix, length + 1, peer
+
+    def port(self, protocol: int, port: int, number: int) -> None:
+        self.images["ports"].view(np.uint16)[PORT_TABLE[protocol] * 65536 + port] = number
+
+    def source_port(self, protocol: int, port: int, number: int) -> None:
+        self.images["source_ports"].view(np.uint16)[PORT_TABLE[protocol] * 65536 + port] = number
+
+    def pair(self, to: int, source: int, number: int) -> None:
+        self.images["port_pairs"].view(np.uint16)[to * 8 + source] = number
+
+    def icmp(self, family: int, kind: int, number: int, code: int | None = None) -> None:
+        """Without ``code``: every code."""
+        table = self.images["icmp"].view(np.uint16).reshape(2, 256, -1)
+        table[int(family == 6), kind, slice(None) if code is None else code] = number
+
+    def protocol(self, protocol: int, number: int) -> None:
+        self.images["protocols"].view(np.uint16)[protocol] = number
+
+    def cell(self, row: int, peer: int, l4: int, value: int = CELL_ALLOW) -> None:
+        self.images["cells"].view(np.uint16)[row * ROW + peer * L4_STRIDE + l4] = value
+
+
+def words(address: str) -> tuple[int, int, int, int]:
+    """The address as the tables hold it: its bytes read as little-endian words, IPv4 in the first."""
+    packed = IPv6Address(address).packed if ":" in address else IPv4Address(address).packed + bytes(12)
+    one, two, three, four = (int.from_bytes(packed[at : at + 4], "little") for at in (0, 4, 8, 12))
+    return one, two, three, four

@@ -1,0 +1,141 @@
+"""A data plane under test: real maps, two slots and the dispatchers, pinned in a private bpf file system; packets go in by test runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from bpfence.emit.program import DISPATCHER_PROGRAMS, SLOT_PROGRAMS, emit_dispatcher_program, emit_workload_program
+from bpfence.loader.kernel import (
+    Map,
+    Program,
+    TestRunner,
+    create_array,
+    kernel_hz,
+    load_programs,
+    pin,
+    prog_array_set,
+    read_per_cpu,
+    write_array,
+)
+from bpfence.loader.shared import SHARED_MAPS, create_shared_map
+from bpfence.plan.layout import CONNECTION, CONNECTION_KEY, HOOKS_PER_SLOT, REASONS
+from bpfence.plan.plan import Plan
+
+from kernel.images import Tables
+
+PASS, DROP = -1, 2
+
+
+@dataclass(slots=True)
+class SlotUnderTest:
+    """One slot: its tables and its two programs."""
+
+    plan: Plan
+    tables: dict[str, Map]
+    programs: dict[str, Program]
+
+
+@dataclass(slots=True)
+class Plane:
+    """The shared maps, the dispatchers and the slots made so far."""
+
+    root: Path
+    shared: dict[str, Map]
+    dispatchers: dict[str, Program]
+    slots: dict[tuple[Plan, int], SlotUnderTest] = field(default_factory=dict)
+    current: SlotUnderTest | None = None
+
+    @classmethod
+    def create(cls, root: Path) -> Plane:
+        shared = {name: create_shared_map(name) for name in SHARED_MAPS}
+        for name, made in shared.items():
+            pin(made.fd, root / name)
+        pins = {name: root / name for name in ("active", "programs", "counters")}
+        return cls(root, shared, load_programs(emit_dispatcher_program(), DISPATCHER_PROGRAMS, pins))
+
+    def slot(self, plan: Plan, number: int = 0) -> SlotUnderTest:
+        """The slot's programs for a plan, compiled once a session."""
+        if (plan, number) not in self.slots:
+            self.slots[plan, number] = self._make_slot(plan, self.root / f"slot{len(self.slots)}")
+        slot = self.slots[plan, number]
+        for hook, name in enumerate(SLOT_PROGRAMS):
+            prog_array_set(self.shared["programs"], number * HOOKS_PER_SLOT + hook, slot.programs[name].fd)
+        return slot
+
+    def _make_slot(self, plan: Plan, folder: Path) -> SlotUnderTest:
+        folder.mkdir()
+        tables = {table.name: create_array(table.name, table.size) for table in plan.tables()}
+        pins = {name: folder / name for name in tables}
+        for name, made in tables.items():
+            pin(made.fd, pins[name])
+        pins |= {name: self.root / name for name in ("connections", "fragments", "counters")}
+        text = emit_workload_program(plan, ["under test"])
+        return SlotUnderTest(plan, tables, load_programs(text, SLOT_PROGRAMS, pins, {"HZ": kernel_hz()}))
+
+    def fill(self, tables: Tables, number: int = 0) -> SlotUnderTest:
+        """Write the images into a slot and send packets to it from now on."""
+        slot = self.slot(tables.plan, number)
+        for name, image in tables.images.items():
+            write_array(slot.tables[name], image.tobytes())
+        self.current = slot
+        return slot
+
+    def commit(self, generation: int, number: int) -> None:
+        """Publish a slot to the dispatchers; generation 0 takes everything back."""
+        word = generation << 1 | number if generation else 0
+        self.shared["active"].update(bytes(4), word.to_bytes(8, "little"))
+
+    def egress(self, frame: bytes) -> str:
+        """The outcome of a frame that the endpoint sends, a name of `REASONS`."""
+        return self._outcome("workload_egress", frame)
+
+    def ingress(self, frame: bytes) -> str:
+        """The outcome of a frame that the endpoint receives."""
+        return self._outcome("workload_ingress", frame)
+
+    def _outcome(self, program: str, frame: bytes, ifindex: int = 0) -> str:
+        assert self.current is not None
+        before = self.counters()
+        answer = TestRunner(self.current.programs[program].fd, ifindex=ifindex).run(frame)
+        after = self.counters()
+        (outcome,) = [name for name in REASONS if after[name] != before[name]]
+        assert answer == (PASS if outcome in ("allowed", "untracked", "unknown-endpoint", "not-ip") else DROP), outcome
+        return outcome
+
+    def counters(self) -> dict[str, int]:
+        return {name: read_per_cpu(self.shared["counters"], index) for index, name in enumerate(REASONS)}
+
+    def connections(self) -> list[tuple[np.void, np.void]]:
+        """Every tracked flow: key and value."""
+        return [
+            (np.frombuffer(key, CONNECTION_KEY.dtype)[0], np.frombuffer(value, CONNECTION.dtype)[0])
+            for key, value in self.shared["connections"].iterate()
+        ]
+
+    def age(self, seconds: float) -> None:
+        """Let every flow and first fragment be that much older."""
+        jiffies = int(seconds * kernel_hz())
+        for name in ("connections", "fragments"):
+            for key, value in list(self.shared[name].iterate()):
+                seen = int.from_bytes(value[:8], "little") - jiffies
+                self.shared[name].update(key, seen.to_bytes(8, "little") + value[8:])
+
+    def forget(self) -> None:
+        """Empty the shared state."""
+        for name in ("connections", "fragments"):
+            for key, _ in list(self.shared[name].iterate()):
+                self.shared[name].delete(key)
+        self.commit(0, 0)
+
+    def close(self) -> None:
+        for slot in self.slots.values():
+            for program in slot.programs.values():
+                program.close()
+            for table in slot.tables.values():
+                table.close()
+        for dispatcher in self.dispatchers.values():
+            dispatcher.close()
+        for made in self.shared.values():
+            made.close()
