@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Whose packet it is: the interface's endpoint, its addresses, and the rows that hold for one of them. */
 
-static __always_inline struct endpoint *find_endpoint(__u32 ifindex)
+#define NO_ENDPOINT 0xffffffff
+
+/* The number of the interface's endpoint; one beyond the table means that the tables are broken. */
+static __always_inline __u64 endpoint_number(__u32 ifindex)
 {
 	__u32 zero = 0, slot = ifindex * INTERFACE_HASH >> 16;
 	struct interface_entry *table = (struct interface_entry *)interfaces.lookup(&zero);
-	struct endpoint *all = (struct endpoint *)endpoints.lookup(&zero);
-	__u64 number;
 	int i;
 
-	if (!table || !all)
-		return NULL;
+	if (!table)
+		return NO_ENDPOINT - 1;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < INTERFACE_PROBES; i++) {
 		struct interface_entry *entry = &table[(slot + i) & (INTERFACES - 1)];
 
-		if (entry->ifindex != ifindex)
-			continue;
-		number = entry->endpoint;
-		if (number >= ENDPOINTS)
-			return NULL;
-		return &all[number];
+		if (entry->ifindex == ifindex)
+			return entry->endpoint;
 	}
-	return NULL;
+	return NO_ENDPOINT;
 }
 
 static __always_inline bool find_own4(const struct endpoint *endpoint, __be32 address, struct rows *rows)

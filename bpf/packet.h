@@ -182,7 +182,9 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 at, struct pa
 	if ((bpf_ntohl(header.version) >> 28) != 6)
 		return MALFORMED;
 	length = bpf_ntohs(header.payload_length);
-	if (set_end(skb, packet, at, length ? length + sizeof(header) : 0, quoted) || at + sizeof(header) > packet->end)
+	if (length || !skb->gso_size)
+		length += sizeof(header);
+	if (set_end(skb, packet, at, length, quoted) || at + sizeof(header) > packet->end)
 		return MALFORMED;
 	key->family = 6;
 	key->protocol = header.next_header;

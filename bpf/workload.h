@@ -3,17 +3,19 @@
 
 static __always_inline int judge(struct __sk_buff *skb, const bool ingress)
 {
-	struct endpoint *endpoint = find_endpoint(skb->ifindex);
+	__u64 number = endpoint_number(skb->ifindex);
 	__u32 zero = 0;
+	struct endpoint *endpoint = (struct endpoint *)endpoints.lookup(&zero);
 	struct scratch *scratch = scratches.lookup(&zero);
 	struct packet *packet;
 	struct rows *rows;
 	int reason;
 
-	if (!endpoint)
+	if (number == NO_ENDPOINT)
 		return REASON_UNKNOWN_ENDPOINT;
-	if (!scratch)
+	if (number >= ENDPOINTS || !endpoint || !scratch)
 		return REASON_TABLE_ERROR;
+	endpoint += number;
 	packet = &scratch->packet;
 	rows = &scratch->rows;
 	__builtin_memset(packet, 0, sizeof(*packet));

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from packets.tables import PacketTable
-
 from bpfence.analyse.explain import EPHEMERAL_PORT, Explainer, Query
 from bpfence.analyse.parties import Party, common_family, find_party
+from bpfence.analyse.verify import Agreement, verify
 from bpfence.emit.artefact import Artefact
 from bpfence.flows import PORT_PROTOCOLS, Flow
 from bpfence.identity.inventory import Address
+from bpfence.loader.trial import Trial
 from bpfence.loading import LoadedInput
 from bpfence.options import Options
 from bpfence.pipeline import analyse, compile_artefact
 from bpfence.semantics import ReferenceWorld, decide
 from bpfence.simulate.simulator import Packet, Simulator
+from packets.tables import PacketTable
 
 
 class Simulators:
@@ -42,6 +44,8 @@ class TableAnswers:
     def __init__(self, table: PacketTable, folder: Path) -> None:
         loaded = table.load(folder)
         loaded.diagnostics.stop_on_errors()
+        self.loaded = loaded
+        self._options = table.options
         self.world = analyse(loaded, table.options)
         self._reference = ReferenceWorld(loaded.inventory, loaded.policies, table.options)
         self._explainer = Explainer(self.world.program, self.world.world, "")
@@ -50,6 +54,32 @@ class TableAnswers:
     def ask(self, flow: Flow) -> tuple[bool, bool, bool]:
         """(reference, explain, simulator): allowed or not."""
         return decide(self._reference, flow).allowed, self._explain(flow), self._simulate(flow)
+
+    def ask_kernel(self, place: Trial, flows: Sequence[Flow]) -> list[bool]:
+        """The kernel's answer to each flow: every policed side must let it pass."""
+        verdicts = [True] * len(flows)
+        for node in self.nodes:
+            asked = [(n, packet) for n, flow in enumerate(flows) for at, packet in self.packets(flow) if at == node]
+            if not asked:
+                continue
+            place.use(self.simulators.artefact(node))
+            for (number, _), allowed in zip(asked, place.allowed([packet for _, packet in asked]), strict=True):
+                verdicts[number] = verdicts[number] and allowed
+        return verdicts
+
+    def verify_nodes(self, place: Trial, limit: int) -> Iterator[Agreement]:
+        """`verify` for every node that has pods."""
+
+        def kernel(artefact: Artefact, packets: Sequence[Packet]) -> list[bool]:
+            place.use(artefact)
+            return place.allowed(packets)
+
+        for node in self.nodes:
+            yield verify(self.loaded, self._options.model_copy(update={"node": node}), limit, kernel)
+
+    @property
+    def nodes(self) -> list[str]:
+        return sorted({pod.node for pod in self.world.world.pods if pod.node})
 
     def _explain(self, flow: Flow) -> bool:
         query = Query(

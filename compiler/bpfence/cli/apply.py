@@ -33,9 +33,11 @@ from bpfence.timing import Stopwatch
 def command(
     paths: tuple[str, ...], dry_run: bool, force: bool, state: str | None, bpffs: str | None, output: str, **values: Any
 ) -> None:
-    """Bring policies into force on this node: every packet is decided by the old policies or by the new ones, never a mixture.
+    """Bring policies into force on this node: every packet is decided by the old policies or by the new
+    ones, never a mixture.
 
-    PATHS: policies and inventory, or one artefact folder. Acts on the current network namespace. If anything fails, nothing has changed.
+    PATHS: policies and inventory, or one artefact folder. Acts on the current network namespace. If
+    anything fails, nothing has changed.
 
     \b
     bpfence apply policies/ inventory.json
@@ -48,11 +50,17 @@ def command(
     report = apply(artefact, ApplySettings(where, dry_run, force), watch)
     for warning in report.warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
-    click.echo(json.dumps({"format_version": "1.0", **asdict(report)}, indent=1) if output == "json" else printable(_text(report), keep_lines=True))
+    click.echo(
+        json.dumps({"format_version": "1.0", **asdict(report)}, indent=1)
+        if output == "json"
+        else printable(_text(report), keep_lines=True)
+    )
 
 
 def _artefact(paths: tuple[str, ...], where: NodePaths, values: Mapping[str, Any], watch: Stopwatch) -> Artefact:
-    """The artefact folder given, or what the paths compile to, with the identity numbers of what is in force."""
+    """The artefact folder given, or what the paths compile to, with the identity numbers of what is in
+    force.
+    """
     if len(paths) == 1 and (Path(paths[0]) / MANIFEST).is_file():
         with watch.stage("parse"):
             return read_artefact(paths[0])
@@ -83,8 +91,8 @@ def _text(report: ApplyReport) -> str:
     head = "dry run: would bring" if report.dry_run else "brought"
     before = f"after generation {report.before}" if report.before else "the first one"
     lines.append(
-        f"{head} generation {report.generation} into force ({before}): {report.policies} policies, {report.endpoints} endpoints, "
-        f"{sum(report.seconds.values()):.2f} s"
+        f"{head} generation {report.generation} into force ({before}): "
+        f"{report.policies} policies, {report.endpoints} endpoints, {sum(report.seconds.values()):.2f} s"
     )
     return "\n".join(lines)
 
@@ -92,4 +100,5 @@ def _text(report: ApplyReport) -> str:
 def _kernel_line(report: ApplyReport) -> str:
     programs = "no program loaded" if report.shape_reused else f"{report.programs_loaded} programs loaded"
     probes = sum(report.probes.values())
-    return f"slot {report.slot}: {report.table_bytes} bytes of tables written, {programs}, {probes} probe packets answered as computed"
+    written = f"{report.table_bytes} bytes of tables written"
+    return f"slot {report.slot}: {written}, {programs}, {probes} probe packets answered as computed"

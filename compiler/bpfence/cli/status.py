@@ -24,7 +24,11 @@ def command(state: str | None, bpffs: str | None, output: str) -> None:
     Exit code 1 when the kernel differs from what was applied. Acts on the current network namespace.
     """
     report = read_status(paths_from(state, bpffs))
-    click.echo(json.dumps(report.document(), indent=1) if output == "json" else printable("\n".join(_lines(report)), keep_lines=True))
+    click.echo(
+        json.dumps(report.document(), indent=1)
+        if output == "json"
+        else printable("\n".join(_lines(report)), keep_lines=True)
+    )
     sys.exit(1 if report.drift else 0)
 
 
@@ -37,12 +41,19 @@ def _lines(report: StatusReport) -> Iterable[str]:
     yield f"generation {report.generation} in force since {since} (slot {report.slot}{standby})"
     yield f"policies ({len(report.policies)}): {', '.join(report.policies) or 'none'}"
     yield ""
-    rows = [(item.name, ", ".join(item.addresses), item.interface or "none", "+".join(item.hooks) or "none") for item in report.endpoints]
+    rows = [
+        (item.name, ", ".join(item.addresses), item.interface or "none", "+".join(item.hooks) or "none")
+        for item in report.endpoints
+    ]
     yield from columns(("endpoint", "addresses", "interface", "hooks"), rows)
     yield ""
-    yield from columns(("program", "id", "tag", "bytes"), [(p.name, str(p.id), p.tag, str(p.machine_code)) for p in report.programs])
+    yield from columns(
+        ("program", "id", "tag", "bytes"), [(p.name, str(p.id), p.tag, str(p.machine_code)) for p in report.programs]
+    )
     yield ""
-    yield from columns(("table", "bytes", "used", "of"), [(t.name, str(t.bytes), str(t.used), str(t.count)) for t in report.tables])
+    yield from columns(
+        ("table", "bytes", "used", "of"), [(t.name, str(t.bytes), str(t.used), str(t.count)) for t in report.tables]
+    )
     yield ""
     if report.connections is not None:
         least = "" if report.connections.complete else "at least "
@@ -51,7 +62,11 @@ def _lines(report: StatusReport) -> Iterable[str]:
     yield f"dropped: {_counts(report.drops or {})}"
     yield from (f"warning: {line}" for line in report.warnings)
     yield from (f"drift: {line}" for line in report.drift)
-    yield "kernel and artefact agree" if not report.drift else f"{len(report.drift)} difference(s) between kernel and artefact"
+    yield (
+        "kernel and artefact agree"
+        if not report.drift
+        else f"{len(report.drift)} difference(s) between kernel and artefact"
+    )
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

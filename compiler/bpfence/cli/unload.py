@@ -23,7 +23,11 @@ def command(force: bool, state: str | None, bpffs: str | None, output: str) -> N
     Acts on the current network namespace. Removes the artefacts of past generations too.
     """
     report = unload(paths_from(state, bpffs), force)
-    click.echo(json.dumps({"format_version": "1.0", **asdict(report)}, indent=1) if output == "json" else printable(_text(report), keep_lines=True))
+    click.echo(
+        json.dumps({"format_version": "1.0", **asdict(report)}, indent=1)
+        if output == "json"
+        else printable(_text(report), keep_lines=True)
+    )
 
 
 def _text(report: UnloadReport) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,16 +13,26 @@ import click
 from bpfence.analyse.verify import Agreement, KernelVerdicts, verify
 from bpfence.cli.common import common_options, emit_diagnostics, options_from
 from bpfence.emit.artefact import Artefact
+from bpfence.emit.program import emit_dispatcher_program
 from bpfence.errors import KernelError
 from bpfence.loading import load_input
+from bpfence.simulate.simulator import Packet
 
 DEFAULT_LIMIT = 200_000
 
 
 @click.command("verify")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(1), default=DEFAULT_LIMIT, show_default=True, help="Most packets to compare.")
-@click.option("--kernel", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True, help="Ask the kernel too.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=DEFAULT_LIMIT, show_default=True, help="Most packets to compare."
+)
+@click.option(
+    "--kernel",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Ask the kernel too.",
+)
 @common_options
 def command(paths: tuple[str, ...], limit: int, kernel: str, output: str, **values: Any) -> None:
     """Compare the reference evaluator, the emitted tables and (as root) the kernel's programs on packets that cover every atom.
@@ -44,7 +55,7 @@ def _kernel(choice: str, stack: ExitStack) -> tuple[str, KernelVerdicts | None]:
     if choice == "never":
         return "not asked", None
     from bpfence.loader.kernel import require_kernel
-    from bpfence.loader.trial import Trial, trial
+    from bpfence.loader.trial import trial
 
     try:
         require_kernel()
@@ -52,13 +63,11 @@ def _kernel(choice: str, stack: ExitStack) -> tuple[str, KernelVerdicts | None]:
         if choice == "always":
             raise
         return str(error), None
-    trials: dict[str, Trial] = {}
+    place = stack.enter_context(trial(emit_dispatcher_program()))
 
-    def verdicts(artefact: Artefact, packets: Any) -> list[bool]:
-        key = artefact.manifest.content
-        if key not in trials:
-            trials[key] = stack.enter_context(trial(artefact))
-        return trials[key].allowed(packets)
+    def verdicts(artefact: Artefact, packets: Sequence[Packet]) -> list[bool]:
+        place.use(artefact)
+        return place.allowed(packets)
 
     return "", verdicts
 

@@ -1,4 +1,6 @@
-"""A TCP connection that stays open while policies change: a world and a flow in, "does it still answer" out."""
+"""A TCP connection that stays open while policies change: a world and a flow in, "does it still answer"
+out.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,27 @@ from bpfence.flows import Flow
 
 
 class OpenConnection:
-    """A TCP connection between two parties of a world that stays open over policy changes. A context manager."""
+    """A TCP connection between two parties of a world that stays open over policy changes. A context
+    manager.
+    """
 
     def __init__(self, world: World, flow: Flow) -> None:
         self._exchange = Exchange.of(world, flow)
         self._loop = Loop()
         self._echoed = b""
         self._up = False
-        serve(self._loop, [self._exchange])
+        self._listeners = serve(self._loop, [self._exchange])
         self._client = self._exchange.source.socket(self._exchange.family, socket.SOCK_STREAM)
 
     def __enter__(self) -> OpenConnection:
         self._loop.watch(self._client, selectors.EVENT_WRITE, self._connected)
         self._client.connect_ex((str(self._exchange.target), self._exchange.port))
         self._loop.run(3.0, lambda: self._up)
+        self.talk(3.0)
+        for listener in self._listeners:
+            # the port is free for other servers; the connection has its own socket
+            self._loop.forget(listener)
+            listener.close()
         return self
 
     def __exit__(self, *_: object) -> None:

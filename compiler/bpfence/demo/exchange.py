@@ -14,7 +14,9 @@ _ICMP6 = 58
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question from a place to an address; ``port`` is 0 for a ping."""
+    """One question from a place to an address. Ports are 0 for a ping; a source port of 0 is the
+    kernel's to choose.
+    """
 
     source: Place
     destination: Place
@@ -22,16 +24,19 @@ class Exchange:
     target: Address
     protocol: int
     port: int = 0
+    source_port: int = 0
 
     @classmethod
     def of(cls, world: World, flow: Flow) -> Exchange:
         """The exchange that a flow stands for. UsageError when its parties do not share an address family."""
         source, destination = world.find(flow.source), world.find(flow.destination)
         family = _family(flow)
-        own, target = (_address(name, place, family) for name, place in ((flow.source, source), (flow.destination, destination)))
+        own, target = (
+            _address(name, place, family) for name, place in ((flow.source, source), (flow.destination, destination))
+        )
         if own is None or target is None:
             raise UsageError(f"{flow.source} and {flow.destination} do not share address family {family}")
-        return cls(source, destination, own, target, flow.protocol, flow.destination_port or 0)
+        return cls(source, destination, own, target, flow.protocol, flow.destination_port or 0, flow.source_port or 0)
 
     @property
     def family(self) -> int:

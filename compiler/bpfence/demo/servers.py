@@ -13,23 +13,35 @@ from bpfence.demo.world import Place
 TCP, UDP = 6, 17
 
 
-def serve(loop: Loop, exchanges: Iterable[Exchange]) -> None:
+def serve(loop: Loop, exchanges: Iterable[Exchange]) -> tuple[socket.socket, ...]:
     """An echo server for every destination, protocol and port asked for. Pings are answered by the kernel."""
     wanted = {(e.destination.name, e.protocol, e.port): e.destination for e in exchanges if e.protocol in (TCP, UDP)}
-    for (_, protocol, port), place in wanted.items():
-        if protocol == TCP:
-            _serve_tcp(loop, place, port)
-        else:
-            _serve_udp(loop, place, port)
+    return tuple(
+        (_serve_tcp if protocol == TCP else _serve_udp)(loop, place, port)
+        for (_, protocol, port), place in wanted.items()
+    )
 
 
-def _serve_tcp(loop: Loop, place: Place, port: int) -> None:
-    server = place.socket(6, socket.SOCK_STREAM)
+def _serve_tcp(loop: Loop, place: Place, port: int) -> socket.socket:
+    server = _bound(place, socket.SOCK_STREAM, port)
+    server.listen(64)
+    loop.watch(server, selectors.EVENT_READ, lambda: _accept(loop, server))
+    return server
+
+
+def _serve_udp(loop: Loop, place: Place, port: int) -> socket.socket:
+    server = _bound(place, socket.SOCK_DGRAM, port)
+    loop.watch(server, selectors.EVENT_READ, lambda: _echo_datagram(server))
+    return server
+
+
+def _bound(place: Place, kind: int, port: int) -> socket.socket:
+    """A socket that hears both address families."""
+    server = place.socket(6, kind)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     server.bind(("::", port))
-    server.listen(64)
-    loop.watch(server, selectors.EVENT_READ, lambda: _accept(loop, server))
+    return server
 
 
 def _accept(loop: Loop, server: socket.socket) -> None:
@@ -50,13 +62,6 @@ def _echo_stream(loop: Loop, peer: socket.socket) -> None:
         peer.send(data)
     else:
         loop.forget(peer)
-
-
-def _serve_udp(loop: Loop, place: Place, port: int) -> None:
-    server = place.socket(6, socket.SOCK_DGRAM)
-    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    server.bind(("::", port))
-    loop.watch(server, selectors.EVENT_READ, lambda: _echo_datagram(server))
 
 
 def _echo_datagram(server: socket.socket) -> None:

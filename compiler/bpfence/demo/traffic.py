@@ -1,4 +1,6 @@
-"""Real traffic between the parties of a world: flows in, "was it answered" out. TCP, UDP and ping, all at the same time, in one loop."""
+"""Real traffic between the parties of a world: flows in, "was it answered" out. TCP, UDP and ping, all
+at once, in one loop.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from bpfence.demo.servers import serve
 from bpfence.demo.world import World
 from bpfence.errors import UsageError
 from bpfence.flows import Flow
+from bpfence.loader.frames import internet_checksum
 
 _ECHO_REQUEST = {4: 8, 6: 128}
 _ECHO_REPLY = {4: 0, 6: 129}
@@ -21,9 +24,11 @@ _ECHO_REPLY = {4: 0, 6: 129}
 def send_flows(
     world: World, flows: Sequence[Flow], seconds: float = 0.4, expected: Sequence[bool] | None = None, patience: int = 3
 ) -> tuple[bool, ...]:
-    """Whether each flow was answered. All at once; what has no answer within ``seconds`` counts as unanswered.
+    """Whether each flow was answered. All at once; what has no answer within ``seconds`` counts as
+    unanswered.
 
-    Flows that ``expected`` says should be answered, and were not, are tried again up to ``patience`` times with more time, so that a
+    Flows that ``expected`` says should be answered, and were not, are tried again up to ``patience`` times
+    with more time, so that a
     busy machine does not look like a firewall; a denied flow stays denied however often it is tried.
     """
     exchanges = [Exchange.of(world, flow) for flow in flows]
@@ -122,17 +127,13 @@ def echo_request(family: int, identifier: int) -> bytes:
     message = struct.pack("!BBHHH", _ECHO_REQUEST[family], 0, 0, identifier, 1) + b"bpfence "
     if family == 6:
         return message
-    words = struct.unpack(f"!{len(message) // 2}H", message)
-    total = sum(words)
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
+    return message[:2] + struct.pack("!H", internet_checksum(message)) + message[4:]
 
 
 def _client(exchange: Exchange, kind: int, protocol: int = 0) -> socket.socket:
     """A socket of the asking party, with the source address that the flow means."""
     client = exchange.source.socket(exchange.family, kind, protocol)
-    client.bind((str(exchange.own), 0))
+    client.bind((str(exchange.own), exchange.source_port))
     return client
 
 

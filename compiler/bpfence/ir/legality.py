@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bpfence.ir.expressions import ANYONE
 from bpfence.ir.illegal import IllegalProgram
 from bpfence.ir.match_legality import MAX_DEPTH, check_alternative, check_labels, check_peer
 from bpfence.ir.nodes import Action, Direction, Layer, Origin, Policy, Program, Rule, Section, Tier
 
 __all__ = ["MAX_DEPTH", "IllegalProgram", "ProgramChecker", "check_program"]
+
+
+_NEEDS_ORDER = (Action.PASS, Action.LOG)
 
 
 def check_program(program: Program) -> None:
@@ -24,10 +26,13 @@ def check_program(program: Program) -> None:
 
 @dataclass(slots=True)
 class ProgramChecker:
-    """Checks a series of programs, each made from the one before: a policy found legal once is not read again."""
+    """Checks a series of programs, each made from the one before: what was found legal once is not read again."""
 
-    _legal: dict[tuple[int, bool], Policy] = field(default_factory=dict)
-    """By identity and `Tier.order_free`. INVARIANT: holds the policies, so that no identity is given away again."""
+    _legal: dict[tuple[int, bool], object] = field(default_factory=dict)
+    """Policies, peers and L4 alternatives by identity, policies by `Tier.order_free` too.
+
+    INVARIANT: holds the nodes, so that no identity is given away again. What is not legal ends the whole series.
+    """
 
     def check(self, program: Program) -> None:
         """As `check_program`."""
@@ -51,7 +56,8 @@ class ProgramChecker:
         if tier.end not in (Action.PASS, Action.DENY):
             raise IllegalProgram(f"a tier can't end in {tier.end.value!r}")
         for direction in Direction:
-            _check_exemptions(tier.exemptions(direction), direction)
+            self._check_exemptions(tier.exemptions(direction), direction)
+        # One object may hold several policies, at different fields.
         _check_unique("policy", [f"{policy.name} {policy.origin.field}".rstrip() for policy in tier.policies])
         _check_sorted("policies", [policy.order for policy in tier.policies])
         for policy in tier.policies:
@@ -60,49 +66,49 @@ class ProgramChecker:
             except IllegalProgram as problem:
                 raise problem.inside(f"policy {policy.name!r}") from None
 
+    def _check_exemptions(self, rules: tuple[Rule, ...], direction: Direction) -> None:
+        for index, rule in enumerate(rules):
+            try:
+                if rule.action is not Action.ALLOW:
+                    raise IllegalProgram(f"an exemption can't {rule.action.value!r}")
+                self._check_rule(rule, order_free=True)
+            except IllegalProgram as problem:
+                raise problem.inside(f"{direction.value} exemption {index}") from None
+
     def _check_policy(self, policy: Policy, order_free: bool) -> None:
-        if (id(policy), order_free) in self._legal:
+        if self._is_known(policy, order_free):
             return
         _check_origin(policy.origin)
         check_labels(policy.subject)
         for direction in Direction:
             if (section := policy.section(direction)) is not None:
-                _check_section(section, direction, order_free)
-        self._legal[id(policy), order_free] = policy
+                self._check_section(section, direction, order_free)
 
+    def _check_section(self, section: Section, direction: Direction, order_free: bool) -> None:
+        _check_origin(section.origin)
+        for index, rule in enumerate(section.rules):
+            try:
+                self._check_rule(rule, order_free)
+            except IllegalProgram as problem:
+                raise problem.inside(f"{direction.value} rule {index}") from None
 
-def _check_exemptions(rules: tuple[Rule, ...], direction: Direction) -> None:
-    for index, rule in enumerate(rules):
-        try:
-            if rule.action is not Action.ALLOW:
-                raise IllegalProgram(f"an exemption can't {rule.action.value!r}")
-            _check_match(rule)
-        except IllegalProgram as problem:
-            raise problem.inside(f"{direction.value} exemption {index}") from None
+    def _check_rule(self, rule: Rule, order_free: bool) -> None:
+        if order_free and rule.action in _NEEDS_ORDER:
+            raise IllegalProgram(f"{rule.action.value!r} in a tier without order")
+        _check_origin(rule.origin)
+        for peer in (rule.peer, rule.own):
+            if not self._is_known(peer):
+                check_peer(peer)
+        for alternative in rule.l4:
+            if not self._is_known(alternative):
+                check_alternative(alternative)
 
-
-def _check_section(section: Section, direction: Direction, order_free: bool) -> None:
-    _check_origin(section.origin)
-    for index, rule in enumerate(section.rules):
-        try:
-            _check_rule(rule, order_free)
-        except IllegalProgram as problem:
-            raise problem.inside(f"{direction.value} rule {index}") from None
-
-
-def _check_rule(rule: Rule, order_free: bool) -> None:
-    if order_free and rule.action in (Action.PASS, Action.LOG):
-        raise IllegalProgram(f"{rule.action.value!r} in a tier without order")
-    _check_match(rule)
-    _check_origin(rule.origin)
-
-
-def _check_match(rule: Rule) -> None:
-    check_peer(rule.peer)
-    if rule.own is not ANYONE:
-        check_peer(rule.own)
-    for alternative in rule.l4:
-        check_alternative(alternative)
+    def _is_known(self, node: object, order_free: bool = False) -> bool:
+        key = (id(node), order_free)
+        if key in self._legal:
+            return True
+        self._legal[key] = node
+        return False
 
 
 def _check_origin(origin: Origin) -> None:

@@ -1,9 +1,11 @@
-"""Dispatchers on interfaces: who stands at the hooks, what has to be attached or taken off, and doing it so that it can be undone."""
+"""Dispatchers on interfaces: who stands at the hooks, what has to be attached or taken off, and doing it
+so that it can be undone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bpfence.errors import AttachConflict, KernelError
@@ -35,7 +37,9 @@ class Attachment:
 def survey_hooks(netlink: Netlink) -> Hooks:
     """Read every clsact hook of the current namespace."""
     qdiscs = netlink.ingress_qdiscs()
-    filters = tuple(item for index, kind in sorted(qdiscs.items()) if kind == "clsact" for item in netlink.filters(index))
+    filters = tuple(
+        item for index, kind in sorted(qdiscs.items()) if kind == "clsact" for item in netlink.filters(index)
+    )
     return Hooks(qdiscs, filters, {link.index: link.name for link in netlink.links()})
 
 
@@ -60,7 +64,8 @@ def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Di
         kind = hooks.qdiscs.get(index, "clsact")
         if kind != "clsact":
             raise AttachConflict(
-                f"{name}: a foreign {kind} qdisc stands where clsact has to; both can't be, remove it or let its owner use clsact"
+                f"{name}: a foreign {kind} qdisc stands where clsact has to; both can't be: "
+                "remove it, or let its owner use clsact"
             )
         for item in hooks.at(index):
             _refuse_conflict(name, item, programs)
@@ -70,19 +75,21 @@ def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int])
     if is_named_ours(item):
         if item.program != programs.get(item.direction):
             raise AttachConflict(
-                f"{name}: a dispatcher of another bpfence (or of lost pins) is attached: {item.title}; run `bpfence unload` with its "
-                "--bpffs and --state, or `bpfence unload --force` when they are lost"
+                f"{name}: a dispatcher of another bpfence (or of lost pins) is attached: {item.title}; "
+                "run `bpfence unload` with its --bpffs and --state, or `bpfence unload --force` when they are lost"
             )
     elif item.priority == FILTER_PRIORITY and (item.kind != "bpf" or item.handle == FILTER_HANDLE):
-        raise AttachConflict(f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}")
+        raise AttachConflict(
+            f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}"
+        )
 
 
 def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
     """One line for each foreign filter beside ours."""
+    foreign = [item for item in hooks.filters if item.index in wanted and not is_named_ours(item)]
     return tuple(
-        f"{hooks.names.get(item.index, item.index)}: foreign filter {item.title} at the {item.direction} hook stays, asked after ours"
-        for item in hooks.filters
-        if item.index in wanted and not is_named_ours(item)
+        f"{hooks.names[item.index]}: foreign filter {item.title} stays at the {item.direction} hook, behind ours"
+        for item in foreign
     )
 
 
@@ -96,7 +103,8 @@ def attach_dispatchers(
 ) -> None:
     """Attach what is missing; every step puts its reverse on ``undo``.
 
-    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a crash can't lose whose it is.
+    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a
+    crash can't lose whose it is.
     """
     made: set[int] = set()
     for item in sorted(missing, key=lambda one: (one.index, one.direction)):
@@ -110,22 +118,27 @@ def attach_dispatchers(
 
 
 def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
-    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose qdisc went.
+    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose
+    qdisc went.
 
     An interface that has gone meanwhile took both with it.
     """
     for item in sorted(items, key=lambda one: (one.index, one.direction)):
-        _unless_gone(netlink, item.index, lambda one=item: netlink.remove_filter(one.index, one.direction))  # type: ignore[misc]
+        with _gone_is_fine(netlink, item.index):
+            netlink.remove_filter(item.index, item.direction)
     hooks = survey_hooks(netlink)
     unused = [index for index in our_qdiscs if hooks.qdiscs.get(index) == "clsact" and not hooks.at(index)]
     for index in unused:
-        _unless_gone(netlink, index, lambda one=index: netlink.remove_clsact(one))  # type: ignore[misc]
+        with _gone_is_fine(netlink, index):
+            netlink.remove_clsact(index)
     return tuple(unused)
 
 
-def _unless_gone(netlink: Netlink, index: int, act: Callable[[], None]) -> None:
+@contextmanager
+def _gone_is_fine(netlink: Netlink, index: int) -> Iterator[None]:
+    """Let a refusal pass when the interface itself has gone."""
     try:
-        act()
+        yield
     except KernelError:
         if any(link.index == index for link in netlink.links()):
             raise

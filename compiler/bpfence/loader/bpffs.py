@@ -1,4 +1,6 @@
-"""The pins of one node: the bpf file system is mounted when missing, folders and names of everything pinned below the root."""
+"""The pins of one node: the bpf file system is mounted when missing, folders and names of everything
+pinned below the root.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ from pathlib import Path
 from bpfence.errors import KernelError
 from bpfence.loader.namespaces import mount, unmount
 from bpfence.loader.netlink import Direction
+from bpfence.loader.shared import SHARED_MAPS
 from bpfence.plan.layout import HOOK_EGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
 
 BPF_FS = "bpf"
-SHARED_MAPS = ("active", "programs", "connections", "fragments", "counters")
 DISPATCHERS: dict[Direction, str] = {"egress": "dispatch_egress", "ingress": "dispatch_ingress"}
 """Direction as the endpoint sees it -> pinned program."""
 RUNTIME = "runtime"
-"""A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must be the same."""
+"""A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must
+be the same.
+"""
 SHAPE = "shape"
 """A small map in each slot with the hash of its programs' text."""
 DIRECTION_PROGRAM: dict[Direction, str] = {"egress": "workload_egress", "ingress": "workload_ingress"}
@@ -56,7 +60,8 @@ class Pins:
 
 
 def ensure_root(pins: Pins, undo: ExitStack) -> str:
-    """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the mount point when we mounted.
+    """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the
+    mount point when we mounted.
 
     What an interrupted command left of our own pins is removed; nothing else below the root is touched.
     """

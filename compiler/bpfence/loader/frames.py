@@ -20,10 +20,14 @@ def first_frame(
     icmp_type: int | None = None,
     icmp_code: int | None = None,
 ) -> bytes:
-    """The first packet of a flow, with valid lengths and IPv4 checksum; a TCP packet is a SYN. Ports in host order."""
+    """The first packet of a flow, with valid lengths and IPv4 checksum; a TCP packet is a SYN. Ports in
+    host order.
+    """
     payload = transport_header(protocol, source_port or 0, destination_port or 0, icmp_type or 0, icmp_code or 0)
     if isinstance(source, IPv4Address):
-        return _ETHERNET + b"\x08\x00" + ipv4_header(source.packed, destination.packed, protocol, len(payload)) + payload
+        return (
+            _ETHERNET + b"\x08\x00" + ipv4_header(source.packed, destination.packed, protocol, len(payload)) + payload
+        )
     header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + source.packed + destination.packed
     return _ETHERNET + b"\x86\xdd" + header + payload
 

@@ -1,4 +1,6 @@
-"""The lock-out guard: would the new tables cut the connection that the operator is using now? Environment in, a refusal or nothing out."""
+"""The lock-out guard: would the new tables cut the connection that the operator is using now?
+Environment in, a refusal or nothing out.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class _Session:
 def refuse_lock_out(artefact: Artefact, environment: Mapping[str, str]) -> None:
     """Raise LockOut when the ssh session in ``environment`` passes a local endpoint that would deny it.
 
-    ``SSH_CONNECTION``: client address and port, server address and port, as sshd sets it. Without it nothing is known and nothing refused.
+    ``SSH_CONNECTION``: client address and port, server address and port, as sshd sets it. Without it
+    nothing is known and nothing refused.
     """
     session = _session(environment.get("SSH_CONNECTION", ""))
     if session is None:
@@ -46,7 +49,8 @@ def refuse_lock_out(artefact: Artefact, environment: Mapping[str, str]) -> None:
             if not simulator.decide(Packet(entry.name, direction, own, peer, _TCP, *ports)).allowed:
                 raise LockOut(
                     f"the new policy would cut the ssh connection you are using ({direction} of {entry.name}, "
-                    f"{session.client}:{session.client_port} to {session.server}:{session.server_port}); --force applies it all the same"
+                    f"{session.client}:{session.client_port} to {session.server}:{session.server_port}); "
+                    "--force applies it all the same"
                 )
 
 

@@ -1,4 +1,6 @@
-"""Which interface leads to which local endpoint: the manifest's endpoints and the node's links, routes and neighbours in, indices out."""
+"""Which interface leads to which local endpoint: the manifest's endpoints and the node's links, routes
+and neighbours in, indices out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from bpfence.loader.netlink import HostRoute, Link, Neighbour, Netlink
 from bpfence.plan.layout import INTERFACE, INTERFACE_HASH, INTERFACE_PROBES
 
 _POD_KINDS = frozenset(("veth", "netkit", "tun", "ipvlan", "macvlan", "macvtap", "dummy"))
-"""What a pod's interface can be when only a neighbour entry points at it; a neighbour behind hardware is another machine."""
+"""What a pod's interface can be when only a neighbour entry points at it; a neighbour behind hardware is
+another machine.
+"""
 _ANNOTATE = "name each pod's own interface in its annotation bpfence.io/interface"
 
 
@@ -49,8 +53,10 @@ class _Facts:
 def discover_interfaces(endpoints: Iterable[EndpointEntry], netlink: Netlink) -> Discovery:
     """Find every endpoint's interface in the current network namespace.
 
-    The annotation decides alone; without one a host route to one of the endpoint's addresses, then a neighbour entry (through
-    a bridge to the port behind it). An interface that carries a default route, or loopback, is nobody's. Raises AttachConflict
+    The annotation decides alone; without one a host route to one of the endpoint's addresses, then a
+    neighbour entry (through
+    a bridge to the port behind it). An interface that carries a default route, or loopback, is nobody's.
+    Raises AttachConflict
     when endpoints and interfaces do not pair one to one.
     """
     facts = _facts(netlink)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from socket import AF_INET, AF_INET6
 from typing import Any, Literal
 
 from pyroute2 import IPRoute
@@ -18,19 +19,29 @@ Direction = Literal["egress", "ingress"]
 """As the endpoint behind the interface sees it: its egress arrives at the host end of the veth."""
 
 HOOK_PARENT: dict[Direction, int] = {"egress": 0xFFFFFFF2, "ingress": 0xFFFFFFF3}
-"""The clsact hook of each direction: the device's ingress for the endpoint's egress, and the other way round."""
+"""The clsact hook of each direction: the device's ingress for the endpoint's egress, and the other way
+round.
+"""
 FILTER_NAME: dict[Direction, str] = {"egress": "bpfence_egress", "ingress": "bpfence_ingress"}
 FILTER_PRIORITY = 1
-"""INVARIANT: the smallest there is. A filter ahead of ours that says OK would end classification and let packets past the policy."""
+"""INVARIANT: the smallest there is. A filter ahead of ours that says OK would end classification and let
+packets past the policy.
+"""
 FILTER_HANDLE = 0xBFE
 ETH_P_ALL = 0x0003
 _CLSACT_PARENT = 0xFFFFFFF1
 _TCA_BPF_ID = 11
+_UNICAST = 1
+_LOCAL_TABLE = 255
+_LOOPBACK_FLAG = 0x8
+_ADDRESS_BITS = {AF_INET: 32, AF_INET6: 128}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface. ``kind``: veth, bridge ...; empty for hardware. ``master``: index of the bridge it is a port of, or 0."""
+    """An interface. ``kind``: veth, bridge ...; empty for hardware. ``master``: index of the bridge it
+    is a port of, or 0.
+    """
 
     index: int
     name: str
@@ -57,7 +68,9 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A tc filter at one of the two clsact hooks. ``program``: kernel id of its BPF program, 0 for other kinds."""
+    """A tc filter at one of the two clsact hooks. ``program``: kernel id of its BPF program, 0 for other
+    kinds.
+    """
 
     index: int
     direction: Direction
@@ -99,23 +112,21 @@ class Netlink:
 
     def host_routes(self) -> tuple[HostRoute, ...]:
         """Unicast routes to single addresses, in every table but ``local``."""
-        routes = (*self._ip.get_routes(family=2), *self._ip.get_routes(family=10))
+        routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
         return tuple(
             HostRoute(str(r.get_attr("RTA_DST")), int(r.get_attr("RTA_OIF")))
             for r in routes
-            if r["type"] == 1 and r["table"] != 255 and r.get_attr("RTA_OIF") and r["dst_len"] == (32 if r["family"] == 2 else 128)
-        )  # fmt: skip
+            if _is_unicast(r) and r["table"] != _LOCAL_TABLE and r["dst_len"] == _ADDRESS_BITS[r["family"]]
+        )
 
     def default_route_interfaces(self) -> frozenset[int]:
         """Interfaces that lead to the rest of the world."""
-        routes = (*self._ip.get_routes(family=2), *self._ip.get_routes(family=10))
-        return frozenset(
-            int(r.get_attr("RTA_OIF")) for r in routes if r["dst_len"] == 0 and r["type"] == 1 and r.get_attr("RTA_OIF")
-        )
+        routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
+        return frozenset(int(r.get_attr("RTA_OIF")) for r in routes if r["dst_len"] == 0 and _is_unicast(r))
 
     def neighbours(self) -> tuple[Neighbour, ...]:
         """Entries that lead to a hardware address (not those that failed or are incomplete)."""
-        found = (*self._ip.get_neighbours(family=2), *self._ip.get_neighbours(family=10))
+        found = (*self._ip.get_neighbours(family=AF_INET), *self._ip.get_neighbours(family=AF_INET6))
         return tuple(
             Neighbour(str(n.get_attr("NDA_DST")), int(n["ifindex"]), str(n.get_attr("NDA_LLADDR")))
             for n in found
@@ -155,7 +166,9 @@ class Netlink:
             self._ip.tc("del", "clsact", index)
 
     def add_filter(self, index: int, direction: Direction, program_fd: int) -> None:
-        """Attach a dispatcher, direct action, ahead of everything else. Raises AttachConflict when the place is taken."""
+        """Attach a dispatcher, direct action, ahead of everything else. Raises AttachConflict when the
+        place is taken.
+        """
         with _refused(f"interface {index}: can't attach the {direction} dispatcher"):
             self._ip.tc("add-filter", "bpf", index, FILTER_HANDLE, fd=program_fd, name=FILTER_NAME[direction],
                         parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY, direct_action=True)  # fmt: skip
@@ -165,6 +178,11 @@ class Netlink:
             self._ip.tc("del-filter", "bpf", index, FILTER_HANDLE, parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY)
 
 
+def _is_unicast(route: Any) -> bool:
+    """Leads through one interface (a route over several next hops leads to no pod)."""
+    return route["type"] == _UNICAST and route.get_attr("RTA_OIF") is not None
+
+
 def _link(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     return Link(
@@ -172,7 +190,7 @@ def _link(message: Any) -> Link:
         name=str(message.get_attr("IFLA_IFNAME")),
         kind=str(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
         master=int(message.get_attr("IFLA_MASTER") or 0),
-        loopback=bool(message["flags"] & 0x8),
+        loopback=bool(message["flags"] & _LOOPBACK_FLAG),
         address=str(message.get_attr("IFLA_ADDRESS") or ""),
     )
 
@@ -195,7 +213,9 @@ def _filter(message: Any, index: int, direction: Direction) -> Filter:
 
 
 def _program_id(options: Any) -> int:
-    """TCA_BPF_ID, which the netlink library does not decode: read from the attribute's own bytes (u32, host order)."""
+    """TCA_BPF_ID, which the netlink library does not decode: read from the attribute's own bytes (u32,
+    host order).
+    """
     for attribute in options["attrs"]:
         raw = attribute.nla
         if attribute.name == "UNKNOWN" and raw["header"]["type"] == _TCA_BPF_ID:

@@ -1,6 +1,8 @@
-"""The proof before a commit: probe packets made from the artefact, run through the staged programs, each verdict compared.
+"""The proof before a commit: probe packets made from the artefact, run through the staged programs, each
+verdict compared.
 
-In: an artefact and the interfaces of its endpoints. Out: `Probe`s with the verdict that the simulator gives; a `KernelError` when the
+In: an artefact and the interfaces of its endpoints. Out: `Probe`s with the verdict that the simulator
+gives; a `KernelError` when the
 kernel's differs. Probes are spread over rows, peer classes and L4 classes, one representative each.
 """
 
@@ -38,7 +40,8 @@ _SOURCE_PORT = 61613
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A frame for one direction of one interface, and whether it must pass. ``packet``: the same, as the simulator reads it.
+    """A frame for one direction of one interface, and whether it must pass. ``packet``: the same, as the
+    simulator reads it.
 
     ``reason``: what the kernel will count it as.
     """
@@ -66,7 +69,9 @@ class _L4:
 
 
 def make_probes(artefact: Artefact, interfaces: Sequence[EndpointInterface]) -> tuple[Probe, ...]:
-    """Probes for every endpoint with an interface, spread over its peers and L4 classes; at most MOST_PROBES."""
+    """Probes for every endpoint with an interface, spread over its peers and L4 classes; at most
+    MOST_PROBES.
+    """
     simulator = Simulator(artefact)
     candidates = list(_candidates(artefact, interfaces))
     step = max(1, -(-len(candidates) // MOST_PROBES))
@@ -76,9 +81,11 @@ def make_probes(artefact: Artefact, interfaces: Sequence[EndpointInterface]) -> 
 
 
 def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> dict[str, int]:
-    """Run every probe; returns how many packets that added to the counters, by reason. Raises KernelError at the first that differs.
+    """Run every probe; returns how many packets that added to the counters, by reason. Raises KernelError
+    at the first that differs.
 
-    INVARIANT: the slot's generation is still zero, so an entry that a probe leaves in the shared connection table is older than every
+    INVARIANT: the slot's generation is still zero, so an entry that a probe leaves in the shared connection
+    table is older than every
     generation and would be decided again. It is removed all the same; flows that were there before stay.
     """
     counts: Counter[str] = Counter()
@@ -90,7 +97,9 @@ def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> dict[str, in
 
 
 def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:
-    """How many packets were sent: one, or none when a live flow has this very tuple, which is then not ours to touch."""
+    """How many packets were sent: one, or none when a live flow has this very tuple, which is then not
+    ours to touch.
+    """
     key = connection_key(probe.packet, probe.interface.index)
     if connections.lookup(key) is not None:
         return 0
@@ -98,8 +107,8 @@ def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:
     connections.delete(key)
     if passed != probe.allowed:
         raise KernelError(
-            f"the proof failed: {probe.title}: the tables say {_word(probe.allowed)}, the kernel's program says {_word(passed)}; "
-            "nothing was changed. This is a bug in bpfence: please report it with the artefact"
+            f"the proof failed: {probe.title}: the tables say {_word(probe.allowed)}, the kernel's program says "
+            f"{_word(passed)}; nothing was changed. This is a bug in bpfence: please report it with the artefact"
         )
     return 1
 

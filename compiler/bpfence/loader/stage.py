@@ -1,6 +1,8 @@
-"""Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for the proof out.
+"""Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for
+the proof out.
 
-INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation` after the proof. Every step
+INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation`
+after the proof. Every step
 puts its reverse on the undo stack, so a failure leaves the slot's earlier content as it was.
 """
 
@@ -14,8 +16,8 @@ from pathlib import Path
 
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.folder import check_hashes
-from bpfence.errors import KernelError
 from bpfence.emit.program import SHARED_BY_SLOTS, SLOT_PROGRAMS
+from bpfence.errors import KernelError
 from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_index, remove_tree
 from bpfence.loader.kernel import kernel_hz
 from bpfence.loader.maps import Map, create_array, pin, prog_array_set, read_array, write_array
@@ -24,7 +26,9 @@ from bpfence.loader.programs import load_programs
 from bpfence.plan.plan import Features, Geometry, Plan
 
 GRACE_SECONDS = 0.05
-"""How long packets that a slot's generation has marked may still be on their way through queues of the node."""
+"""How long packets that a slot's generation has marked may still be on their way through queues of the
+node.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,11 @@ def choose_slot(active: Active) -> int:
 
 
 def wait_for_packets(committed: float) -> None:
-    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``: CLOCK_BOOTTIME of the last commit."""
+    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``:
+    CLOCK_BOOTTIME of the last commit.
+    """
     left = committed + GRACE_SECONDS - time.clock_gettime(time.CLOCK_BOOTTIME)
-    if 0 < left:
+    if left > 0:
         time.sleep(min(left, GRACE_SECONDS))
 
 
@@ -139,7 +145,9 @@ def _load(pins: Pins, folder: Path, artefact: Artefact) -> None:
 
 
 def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
-    """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
+    """Point the program array's places of this slot at its programs; the undo points them back at the
+    old ones.
+    """
     old = node.slots.get(slot.number)
     for name, program in slot.programs.items():
         index = program_index(slot.number, name)

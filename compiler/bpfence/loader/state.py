@@ -1,6 +1,8 @@
-"""What a node remembers on disk: the artefacts of its last generations, and `node.json` with what only we can know.
+"""What a node remembers on disk: the artefacts of its last generations, and `node.json` with what only we
+can know.
 
-INVARIANT: nothing here decides what is in force. The kernel's `active` word does; these files describe it, and a crash
+INVARIANT: nothing here decides what is in force. The kernel's `active` word does; these files describe it,
+and a crash
 between the two leaves at worst a folder of a generation that never came into force.
 """
 
@@ -33,7 +35,9 @@ class AttachedInterface(_Model):
 
 
 class GenerationRecord(_Model):
-    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the Unix epoch."""
+    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the
+    Unix epoch.
+    """
 
     number: int
     since: float
@@ -48,7 +52,8 @@ class NodeState(_Model):
 
     ``network``: inode of the network namespace. ``mounted``: the bpf file
     system that we mounted. ``qdiscs``: interfaces whose clsact is
-    ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``: packets that proofs added to the counters, by reason.
+    ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``: packets that proofs
+    added to the counters, by reason.
     """
 
     format_version: str = "1.0"

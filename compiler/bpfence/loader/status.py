@@ -1,4 +1,6 @@
-"""What is in force on this node, read from the kernel and compared with the artefact it came from. Changes nothing."""
+"""What is in force on this node, read from the kernel and compared with the artefact it came from.
+Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ MOST_COUNTED = 50_000
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a dispatcher."""
+    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a
+    dispatcher.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -69,7 +73,9 @@ class ConnectionsStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """``since``: seconds of the Unix epoch, 0 when unknown. ``drift``: one line for each difference between kernel and artefact."""
+    """``since``: seconds of the Unix epoch, 0 when unknown. ``drift``: one line for each difference
+    between kernel and artefact.
+    """
 
     loaded: bool
     generation: int = 0
@@ -109,14 +115,23 @@ def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netl
     slot = node.slots[active.slot]
     record = state.record(active.generation)
     other = node.slots.get(1 - active.slot)
-    indices = {endpoint: index for index, endpoint in read_interface_table(read_array(slot.tables["interfaces"])).items()}
+    indices = {
+        endpoint: index for index, endpoint in read_interface_table(read_array(slot.tables["interfaces"])).items()
+    }
     hooks = survey_hooks(netlink)
     attached = own_attachments(hooks, node.program_ids)
     known = manifest.endpoints if manifest else ()
     endpoints = tuple(_endpoint(entry, indices.get(entry.id, 0), hooks.names, attached) for entry in known)
     passed, drops = _counters(node.maps["counters"], state.probes)
-    warnings, moved = _places(known, indices, netlink) if manifest else (("the artefact in force is no longer on disk",), ())
-    drift = (*(_drift(slot, active.generation, manifest) if manifest else ()), *_program_drift(node, slot), *_hook_drift(endpoints), *moved)
+    warnings, moved = (
+        _places(known, indices, netlink) if manifest else (("the artefact in force is no longer on disk",), ())
+    )
+    drift = (
+        *(_drift(slot, active.generation, manifest) if manifest else ()),
+        *_program_drift(node, slot),
+        *_hook_drift(endpoints),
+        *moved,
+    )
     return StatusReport(
         loaded=True,
         generation=active.generation,
@@ -165,13 +180,17 @@ def _connections(connections: Map) -> ConnectionsStatus:
 
 def _counters(counters: Map, probes: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """Packets that passed and packets that were dropped, by reason; without those that proofs sent."""
-    seen = {reason: max(0, read_per_cpu(counters, place) - probes.get(reason, 0)) for place, reason in enumerate(REASONS)}
+    seen = {
+        reason: max(0, read_per_cpu(counters, place) - probes.get(reason, 0)) for place, reason in enumerate(REASONS)
+    }
     passed = {reason: count for reason, count in seen.items() if reason in PASSING}
     return passed, {reason: count for reason, count in seen.items() if reason not in PASSING}
 
 
 def _drift(slot: Slot, generation: int, manifest: Manifest) -> tuple[str, ...]:
-    """Kernel bytes against the artefact's hashes. The interface table is a fact of the node, checked by `_places`."""
+    """Kernel bytes against the artefact's hashes. The interface table is a fact of the node, checked by
+    `_places`.
+    """
     lines = []
     for entry in manifest.tables:
         table = slot.tables.get(entry.name)
@@ -216,7 +235,7 @@ def _places(
     except KernelError as error:
         return (str(error),), ()
     moved = tuple(
-        f"{item.endpoint.name}: its interface is now {item.name}, the tables say {indices.get(item.endpoint.id, 'none')}; apply again"
+        f"{item.endpoint.name}: its interface is now {item.name}, which the tables in force do not know; apply again"
         for item in discovery.found
         if indices.get(item.endpoint.id) != item.index
     )

@@ -1,7 +1,9 @@
 """The transaction on the node: an artefact in, the node enforcing it out - or the node as it was.
 
-Preflight touches nothing. Staging, proof and attachment each leave their reverse on an undo stack. The commit is one store; what comes
-after it only tidies up. A crash anywhere leaves the old or the new generation wholly in force; the next command removes what is left over.
+Preflight touches nothing. Staging, proof and attachment each leave their reverse on an undo stack. The
+commit is one store; what comes
+after it only tidies up. A crash anywhere leaves the old or the new generation wholly in force; the next
+command removes what is left over.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ from bpfence.timing import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class ApplySettings:
-    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass."""
+    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard
+    lets it pass.
+    """
 
     paths: NodePaths = field(default_factory=NodePaths)
     dry_run: bool = False
@@ -55,7 +59,9 @@ class ApplySettings:
 
 @dataclass(frozen=True, slots=True)
 class ApplyReport:
-    """What a transaction did. Interfaces are given as ``name (endpoint)``; ``before``: generation that was in force, 0 for none."""
+    """What a transaction did. Interfaces are given as ``name (endpoint)``; ``before``: generation that
+    was in force, 0 for none.
+    """
 
     generation: int
     before: int
@@ -96,7 +102,9 @@ class _Transaction:
 
 
 def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None = None) -> ApplyReport:
-    """Bring an artefact into force in the current network namespace. Raises BpfenceError; the node is then as it was before."""
+    """Bring an artefact into force in the current network namespace. Raises BpfenceError; the node is
+    then as it was before.
+    """
     watch = watch or Stopwatch()
     with watch.stage("preflight"):
         require_kernel()
@@ -116,8 +124,12 @@ def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None =
     return report
 
 
-def _prepare(artefact: Artefact, settings: ApplySettings, undo: ExitStack, stack: ExitStack, watch: Stopwatch) -> _Transaction:
-    """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when missing."""
+def _prepare(
+    artefact: Artefact, settings: ApplySettings, undo: ExitStack, stack: ExitStack, watch: Stopwatch
+) -> _Transaction:
+    """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when
+    missing.
+    """
     pins, folder = settings.paths.pins, settings.paths.folder
     netlink = stack.enter_context(Netlink())
     with watch.stage("preflight"):
@@ -153,7 +165,9 @@ def _run(t: _Transaction) -> ApplyReport:
         counts = prove(staged.slot, make_probes(t.artefact, t.discovery.found), t.node.maps["connections"])
     with t.watch.stage("kernel"):
         missing, retired = _missing(t), _retired(t)
-        generation = 1 + max(t.state.last_generation, active.generation, *(slot.generation for slot in t.node.slots.values()), 0)
+        generation = 1 + max(
+            t.state.last_generation, active.generation, *(slot.generation for slot in t.node.slots.values()), 0
+        )
         late: tuple[str, ...] = ()
         if not t.settings.dry_run:
             _attach(t, missing, counts)
@@ -163,7 +177,9 @@ def _run(t: _Transaction) -> ApplyReport:
 
 
 def _attach(t: _Transaction, missing: frozenset[Attachment], counts: Mapping[str, int]) -> None:
-    """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their packets pass until the commit."""
+    """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their
+    packets pass until the commit.
+    """
     t.write_state(probes=_sum(t.state.probes, counts))
 
     def record(index: int) -> None:
@@ -178,9 +194,12 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     folder, manifest = t.settings.paths.folder, t.artefact.manifest
     t.undo.callback(folder.forget, generation)
     write_artefact(t.artefact, folder.generation(generation))
-    interfaces = tuple(AttachedInterface(index=one.index, name=one.name, endpoint=one.endpoint.name) for one in t.discovery.found)
+    interfaces = tuple(
+        AttachedInterface(index=one.index, name=one.name, endpoint=one.endpoint.name) for one in t.discovery.found
+    )
     record = GenerationRecord(
-        number=generation, since=time.time(), content=manifest.content, shape=manifest.shape, slot=staged.slot.number, interfaces=interfaces
+        number=generation, since=time.time(), content=manifest.content, shape=manifest.shape,
+        slot=staged.slot.number, interfaces=interfaces
     )  # fmt: skip
     kept = tuple(one for one in t.state.generations if one.number in folder.kept())
     committed = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -202,7 +221,9 @@ def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> t
 
 
 def detach_strays(netlink: Netlink, hooks: Hooks, node: Node, state: NodeState) -> None:
-    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not know."""
+    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not
+    know.
+    """
     known = active_interfaces(node)
     strays = [item for item in own_attachments(hooks, node.program_ids) if item.index not in known]
     if strays:
@@ -220,8 +241,8 @@ def check_same_network(node: Node | None, state: NodeState) -> None:
     """Raise KernelError when the pins belong to another network namespace than the current one."""
     if node is not None and state.network not in (0, current_inode()):
         raise KernelError(
-            "bpfence is loaded for another network namespace with these --bpffs and --state; enter that one (nsenter --net=...) or give "
-            "this one folders of its own"
+            "bpfence is loaded for another network namespace with these --bpffs and --state; enter that one "
+            "(nsenter --net=...) or give this one folders of its own"
         )
 
 

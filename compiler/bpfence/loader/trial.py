@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bpfence.emit.artefact import Artefact
+from bpfence.emit.artefact import Artefact, EndpointEntry
+from bpfence.errors import KernelError
 from bpfence.loader.bpffs import DIRECTION_PROGRAM, Pins, ensure_root
 from bpfence.loader.frames import first_frame
 from bpfence.loader.kernel import require_kernel
@@ -30,16 +32,37 @@ LOOPBACK = 1
 
 
 class Trial:
-    """Staged programs, one endpoint at a time behind the loopback interface."""
+    """Staged programs, one endpoint at a time behind the loopback interface. Made by `trial`."""
 
-    def __init__(self, node: Node, slot: Slot, artefact: Artefact) -> None:
+    def __init__(self, node: Node, stack: ExitStack) -> None:
+        self._node = node
+        self._stack = stack
         self._connections = node.maps["connections"]
-        self._slot = slot
+        self._slot: Slot | None = None
+        self._endpoints: dict[str, EndpointEntry] = {}
+        self._room = 0
+        self._content = ""
+
+    def use(self, artefact: Artefact) -> None:
+        """Put an artefact's tables, and its programs when their shape is another, into the kernel."""
+        if artefact.manifest.content == self._content:
+            return
+        self._content = ""
         self._endpoints = {entry.name: entry for entry in artefact.manifest.endpoints}
         self._room = artefact.manifest.geometry["interfaces"]
+        with ExitStack() as undo:
+            slot = stage(self._node, 0, artefact, loopback_interfaces(self._room, 0), undo, self._stack).slot
+            undo.pop_all()  # nothing to go back to: the whole trial is removed at its end
+        slot.set_generation(1)
+        self._slot = slot
+        self._node = replace(self._node, slots={0: slot})
+        self._content = artefact.manifest.content
 
     def allowed(self, packets: Sequence[Packet]) -> list[bool]:
         """Whether each packet, as the first of its flow, passes."""
+        slot = self._slot
+        if slot is None:
+            raise KernelError("no artefact is loaded for the trial")
         answers = [False] * len(packets)
         order = sorted(range(len(packets)), key=lambda n: (packets[n].endpoint, packets[n].direction))
         current = ("", "")
@@ -48,8 +71,8 @@ class Trial:
             packet = packets[number]
             if runner is None or current != (packet.endpoint, packet.direction):
                 current = (packet.endpoint, packet.direction)
-                write_array(self._slot.tables["interfaces"], self.interfaces(packet.endpoint))
-                program = self._slot.programs[DIRECTION_PROGRAM["egress" if packet.direction == "egress" else "ingress"]]
+                write_array(slot.tables["interfaces"], self.interfaces(packet.endpoint))
+                program = slot.programs[DIRECTION_PROGRAM["egress" if packet.direction == "egress" else "ingress"]]
                 runner = TestRunner(program.fd)
             answers[number] = self._run(runner, packet)
         return answers
@@ -76,14 +99,10 @@ def loopback_interfaces(room: int, endpoint: int) -> bytes:
 
 
 @contextmanager
-def trial(artefact: Artefact) -> Iterator[Trial]:
-    """Load the programs; everything is removed at the end. KernelError when the kernel refuses."""
+def trial(dispatcher_text: str) -> Iterator[Trial]:
+    """A place to try artefacts; everything is removed at the end. KernelError when the kernel refuses."""
     require_kernel()
     pins = Pins(Path(f"/sys/fs/bpf/bpfence-trial-{os.getpid()}"))
     with ExitStack() as stack, ExitStack() as undo:
         ensure_root(pins, undo)
-        node = create_runtime(pins, artefact.programs["dispatcher.c"], undo, stack)
-        room = artefact.manifest.geometry["interfaces"]
-        slot = stage(node, 0, artefact, loopback_interfaces(room, 0), undo, stack).slot
-        slot.set_generation(1)
-        yield Trial(node, slot, artefact)
+        yield Trial(create_runtime(pins, dispatcher_text, undo, stack), stack)

@@ -1,8 +1,8 @@
-"""The canonical order of expressions: kind first, then content. Sort keys only; what stands for a whole text costs too much."""
+"""The canonical order of expressions, as sort keys: kind of node first, then content. Equal keys: equal expressions."""
 
 from __future__ import annotations
 
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from bpfence.ir.expression_text import network_key
 from bpfence.ir.expressions import (
@@ -20,8 +20,9 @@ from bpfence.ir.expressions import (
     PeerNot,
 )
 
-SortKey: TypeAlias = tuple[object, ...]
-"""Begins with a number for the kind of node, so that the rest is compared only between nodes of one kind."""
+SortKey: TypeAlias = tuple[Any, ...]
+"""Begins with a number for the kind of node, so that the rest, of whatever types, is compared only
+within one kind."""
 
 
 def label_order(expr: LabelExpr) -> SortKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import is_
 from typing import assert_never
@@ -29,7 +29,7 @@ from bpfence.ir.expressions import (
 )
 from bpfence.ir.nodes import Policy, Program, Rule
 from bpfence.passes.collapse_prefixes import collapse_prefixes
-from bpfence.passes.expression_order import label_order, peer_order
+from bpfence.passes.expression_order import SortKey, label_order, peer_order
 from bpfence.passes.rewriting import rewrite_policies, rewrite_rules, with_matches, with_subject
 
 _OPPOSITES = {
@@ -51,7 +51,7 @@ def simplify_expressions(program: Program) -> Program:
         return rule if peer is rule.peer and own is rule.own else with_matches(rule, peer, own, rule.l4)
 
     def rewrite_policy(policy: Policy) -> Policy:
-        subject = simplifier.labels(policy.subject)
+        subject = simplify_labels(policy.subject)
         return policy if subject is policy.subject else with_subject(policy, subject)
 
     return rewrite_policies(rewrite_rules(program, rewrite_rule), rewrite_policy)
@@ -62,7 +62,19 @@ def simplify_labels(expr: LabelExpr) -> LabelExpr:
 
     What is simple already comes back itself.
     """
-    return _Simplifier().labels(expr)
+    match expr:
+        case LabelTest():
+            return _simplify_test(expr)
+        case LabelNot():
+            return _negate_labels(expr, simplify_labels(expr.item))
+        case LabelAll():
+            items = _label_items(expr)
+            return NO_LABELS if NO_LABELS in items else _rebuilt_labels(expr, items)
+        case LabelAny():
+            items = _label_items(expr)
+            return ANY_LABELS if ANY_LABELS in items else _rebuilt_labels(expr, items)
+        case _:
+            assert_never(expr)
 
 
 def simplify_peer(expr: PeerExpr) -> PeerExpr:
@@ -72,23 +84,17 @@ def simplify_peer(expr: PeerExpr) -> PeerExpr:
 
 @dataclass(slots=True)
 class _Simplifier:
-    """Simplifies many expressions, each of equal ones once. A remembered None: it is simple already.
+    """Simplifies many peers, each of equal ones once. A remembered None: it is simple already.
 
-    That way an expression that is simple comes back itself, not its equal, and nothing around it needs to be rebuilt.
+    That way a peer that is simple comes back itself, not its equal, and nothing around it needs to be rebuilt.
     """
 
-    _labels: dict[LabelExpr, LabelExpr | None] = field(default_factory=dict)
     _peers: dict[PeerExpr, PeerExpr | None] = field(default_factory=dict)
 
-    def labels(self, expr: LabelExpr) -> LabelExpr:
-        try:
-            return self._labels[expr] or expr
-        except KeyError:
-            simple = self._simplify_labels(expr)
-            self._labels[expr] = None if simple is expr else simple
-            return simple
-
     def peer(self, expr: PeerExpr) -> PeerExpr:
+        if isinstance(expr, PeerAny):
+            # Unions differ from rule to rule: their items are worth remembering, they themselves are not.
+            return self._simplify_peer(expr)
         try:
             return self._peers[expr] or expr
         except KeyError:
@@ -96,29 +102,10 @@ class _Simplifier:
             self._peers[expr] = None if simple is expr else simple
             return simple
 
-    def _simplify_labels(self, expr: LabelExpr) -> LabelExpr:
-        match expr:
-            case LabelTest():
-                return _simplify_test(expr)
-            case LabelNot():
-                return _negate_labels(expr, self._simplify_labels(expr.item))
-            case LabelAll():
-                items = self._label_items(expr)
-                if NO_LABELS in items:
-                    return NO_LABELS
-                return _rebuilt_labels(expr, items)
-            case LabelAny():
-                items = self._label_items(expr)
-                if ANY_LABELS in items:
-                    return ANY_LABELS
-                return _rebuilt_labels(expr, items)
-            case _:
-                assert_never(expr)
-
     def _simplify_peer(self, expr: PeerExpr) -> PeerExpr:
         match expr:
             case HasObject():
-                return _rebuilt_object(expr, self._simplify_labels(expr.labels))
+                return _rebuilt_object(expr, simplify_labels(expr.labels))
             case InPrefixes():
                 return _rebuilt_prefixes(expr, collapse_prefixes(expr.networks))
             case OnOwnNode():
@@ -134,28 +121,14 @@ class _Simplifier:
             case _:
                 assert_never(expr)
 
-    def _label_items(self, expr: LabelAll | LabelAny) -> tuple[LabelExpr, ...]:
-        """The simplified items, nested nodes of the same kind opened, each once, in canonical order."""
-        flat: dict[LabelExpr, None] = {}
-        kind = type(expr)
-        for item in map(self._simplify_labels, expr.items):
-            if isinstance(item, kind):
-                flat.update(dict.fromkeys(item.items))
-            else:
-                flat[item] = None
-        return tuple(sorted(flat, key=label_order)) if len(flat) > 1 else tuple(flat)
-
     def _peer_items(self, expr: PeerAll | PeerAny) -> tuple[PeerExpr, ...]:
-        """As `_label_items`; lists of prefixes in a union become one."""
-        flat: dict[PeerExpr, None] = {}
+        """The simplified items, nested nodes of the same kind opened, a union's prefixes joined, in canonical order."""
         kind = type(expr)
+        flat: list[PeerExpr] = []
         for item in map(self.peer, expr.items):
-            if isinstance(item, kind):
-                flat.update(dict.fromkeys(item.items))
-            else:
-                flat[item] = None
-        if kind is PeerAny and len(flat) > 1 and any(isinstance(item, InPrefixes | PeerAll) for item in flat):
-            return _sorted_peers(set(_join_prefixes(flat)))
+            flat.extend(item.items if isinstance(item, kind) else (item,))
+        if kind is PeerAny and sum(isinstance(item, InPrefixes | PeerAll) for item in flat) > 1:
+            flat = list(_join_prefixes(flat))
         return _sorted_peers(flat)
 
 
@@ -165,6 +138,17 @@ def _simplify_test(test: LabelTest) -> LabelExpr:
     if test.operator is LabelOperator.IN:
         return NO_LABELS
     return ANY_LABELS if test.operator is LabelOperator.NOT_IN else test
+
+
+def _label_items(expr: LabelAll | LabelAny) -> tuple[LabelExpr, ...]:
+    """The simplified items, nested nodes of the same kind opened, each once, in canonical order."""
+    kind = type(expr)
+    # By sort key: these tuples are hashed and compared many times as fast as expressions.
+    flat: dict[SortKey, LabelExpr] = {}
+    for item in map(simplify_labels, expr.items):
+        for part in item.items if isinstance(item, kind) else (item,):
+            flat[label_order(part)] = part
+    return tuple([flat[key] for key in sorted(flat)])
 
 
 def _negate_labels(expr: LabelNot, item: LabelExpr) -> LabelExpr:
@@ -227,8 +211,8 @@ def _join_prefixes(items: Iterable[PeerExpr]) -> Iterator[PeerExpr]:
     """The items of a union, with one list of prefixes for each set of conditions beside it: (a & x) | (b & x)."""
     lists: dict[tuple[PeerExpr, ...], list[PeerExpr]] = {}
     for item in items:
-        parts = item.items if isinstance(item, PeerAll) else (item,)
-        conditions = tuple(part for part in parts if not isinstance(part, InPrefixes))
+        parts: tuple[PeerExpr, ...] = item.items if isinstance(item, PeerAll) else (item,)
+        conditions: tuple[PeerExpr, ...] = tuple(part for part in parts if not isinstance(part, InPrefixes))
         if len(parts) - len(conditions) == 1:
             lists.setdefault(conditions, []).append(item)
         else:
@@ -244,5 +228,7 @@ def _join_lists(conditions: tuple[PeerExpr, ...], members: list[PeerExpr]) -> Pe
     return PeerAll(_sorted_peers((joined, *conditions))) if conditions else joined
 
 
-def _sorted_peers(items: Collection[PeerExpr]) -> tuple[PeerExpr, ...]:
-    return tuple(sorted(items, key=peer_order)) if len(items) > 1 else tuple(items)
+def _sorted_peers(items: Iterable[PeerExpr]) -> tuple[PeerExpr, ...]:
+    """Each once, in canonical order."""
+    flat = {peer_order(item): item for item in items}
+    return tuple([flat[key] for key in sorted(flat)])

@@ -30,9 +30,7 @@ GLOBAL: Node = ("global",)
 
 
 def pod_labels(world: ReferenceWorld, pod: Pod) -> Mapping[str, str]:
-    """Own labels win over those inherited from the namespace's and the service account's profile; implicit
-    ones win over all.
-    """
+    """Implicit labels win over own ones, own ones over those of the namespace's and service account's profile."""
     space = {f"pcns.{key}": value for key, value in world.namespace_labels(pod.namespace).items()}
     account = world.account_labels(pod.namespace, pod.service_account)
     inherited = {
@@ -85,9 +83,7 @@ def entity_selector(entity: EntityRule, namespace: str) -> Node | None:
 
 
 def in_address_set(world: ReferenceWorld, selector: Node, party: Party) -> bool:
-    """Whether a labelled object that matches the selector contributes the address. A service address belongs
-    to no set.
-    """
+    """Whether an object that matches the selector contributes the address. A service address is in no set."""
     if party.pod is not None and matches(selector, pod_labels(world, party.pod)):
         return True
     return not party.service and any(

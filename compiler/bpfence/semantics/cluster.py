@@ -1,5 +1,4 @@
-"""ClusterNetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy: ordered rules in an Admin and a
-Baseline tier.
+"""ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy: ordered rules in two tiers around the others.
 
 Follows ``apis/v1alpha2`` and ``apis/v1alpha1`` of kubernetes-sigs/network-policy-api.
 """
@@ -45,9 +44,7 @@ ACTIONS: dict[str, Action] = {"Accept": "allow", "Allow": "allow", "Deny": "deny
 
 
 def decide_cluster_tier(world: ReferenceWorld, tier: TierName, packet: Packet) -> Decision | None:
-    """One tier: policies by priority, rules in written order, first match. None when no rule matches or the
-    match says Pass.
-    """
+    """One tier: policies by priority, rules as written, first match. None when none matches or the match says Pass."""
     for policy in cluster_policies(world, tier, packet):
         decision = first_cluster_rule(world, policy, packet)
         if decision:
@@ -147,9 +144,7 @@ def _protocols_match(rule: ClusterRule, packet: Packet) -> bool:
 
 
 def _protocol_matches(item: ProtocolItem, packet: Packet) -> bool:
-    """ClusterNetworkPolicyProtocol (v1alpha2): a protocol with its destination port, or the name of a
-    container port.
-    """
+    """ClusterNetworkPolicyProtocol (v1alpha2): a protocol with its destination port, or a container port's name."""
     if item.destination_named_port is not None:
         return _named_port_matches(item.destination_named_port, packet)
     written = {6: item.tcp, 17: item.udp, 132: item.sctp}.get(packet.protocol)

@@ -97,9 +97,7 @@ def parse_address(address: Address | str) -> Address:
 
 
 def on_own_node(pod: Pod, peer: Party) -> bool:
-    """Whether the peer is the node the pod runs on: its processes and its host-network pods, by any of its
-    addresses.
-    """
+    """Whether the peer is the node the pod runs on: its processes and host-network pods, by any of its addresses."""
     return bool(pod.node) and peer.node == pod.node
 
 

@@ -125,7 +125,7 @@ class _Reader:
             if key == "items" and key not in data and self.text[offset : offset + 1] == "[":
                 data[key], offset = self._items(offset, items)
             else:
-                value, offset = self._decode(offset)
+                value, offset = self._decode(offset, 1)
                 data.setdefault(key, value)
             if key in key_offsets:
                 self._report_duplicate(key, key_offsets[key], key_offset)
@@ -161,7 +161,7 @@ class _Reader:
             return items, offset + 1
         while True:
             start = self.at = self.at.advance(self.text, offset)
-            item, offset = self._decode(offset)
+            item, offset = self._decode(offset, 2)
             self.at = self.at.advance(self.text, offset)
             items.append(item)
             places.append(JsonPlace(self.file, self.text, start, self.at, item))
@@ -169,29 +169,30 @@ class _Reader:
             if ended:
                 return items, offset
 
-    def _decode(self, offset: int) -> tuple[Any, int]:
+    def _decode(self, offset: int, outside: int = 0) -> tuple[Any, int]:
+        """The value at the offset and the offset after it; ``outside``: how many levels are open around it."""
         try:
             value, end = self.decoder.raw_decode(self.text, offset)
         except RecursionError:
-            raise self._too_deep(offset) from None
+            raise self._too_deep(offset, outside) from None
         except DuplicateKeyError:
-            value, end = self._decode_duplicates(offset)
+            value, end = self._decode_duplicates(offset, outside)
         except json.JSONDecodeError:
             raise
         except ValueError:
             raise self._stop("SRC013", offset, "a number here is too large, or not a number of JSON") from None
-        if isinstance(value, dict | list) and _deeper_than(value, self.limits.depth):
-            raise self._too_deep(offset)
+        if isinstance(value, dict | list) and _deeper_than(value, self.limits.depth - outside):
+            raise self._too_deep(offset, outside)
         if self.has_surrogates and not _is_unicode(value):
             raise self._stop("SRC003", offset, "a half of a surrogate pair stands alone in a text")
         return value, end
 
-    def _decode_duplicates(self, offset: int) -> tuple[Any, int]:
+    def _decode_duplicates(self, offset: int, outside: int) -> tuple[Any, int]:
         """Read on in spite of doubled keys, and report each with its place."""
         try:
             value, end = _decoder(strict=False).raw_decode(self.text, offset)
         except RecursionError:
-            raise self._too_deep(offset) from None
+            raise self._too_deep(offset, outside) from None
         start = self.at.advance(self.text, offset)
         scan = scan_json(self.file, self.text, start, end, _MOST_REPORTS)
         for first, second in scan.duplicates:
@@ -211,9 +212,9 @@ class _Reader:
         line, column = at.line + 1, at.column + 1
         return Span(self.file.path, line, column, line, column + width, self.file.relative)
 
-    def _too_deep(self, offset: int) -> StopReading:
+    def _too_deep(self, offset: int, outside: int) -> StopReading:
         start = TextPosition().advance(self.text, offset)
-        line, column = first_too_deep(self.text, start, self.limits.depth)
+        line, column = first_too_deep(self.text, start, self.limits.depth - outside)
         return StopReading("SRC006", line, column, f"nested deeper than {self.limits.depth} levels")
 
     def _stop(self, code: str, offset: int, message: str) -> StopReading:

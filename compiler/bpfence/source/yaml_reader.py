@@ -60,8 +60,7 @@ def _documents(parser: Any, builder: YamlBuilder) -> Iterator[tuple[Any, Place]]
 
 def _report_syntax(file: FoundFile, text: str, failure: yaml.YAMLError, diagnostics: Diagnostics) -> None:
     if isinstance(failure, yaml.MarkedYAMLError):
-        mark = failure.problem_mark or failure.context_mark
-        line, column = (mark.line, mark.column) if mark else (0, 0)
+        line, column = _place_of(failure, text)
         problem = failure.problem or str(failure)
     else:
         before = text[: getattr(failure, "position", 0)]
@@ -69,6 +68,16 @@ def _report_syntax(file: FoundFile, text: str, failure: yaml.YAMLError, diagnost
         problem = str(getattr(failure, "reason", failure))
     span = Span(file.path, line + 1, column + 1, line + 1, column + 2, file.relative)
     diagnostics.error("SRC005", span, f"not valid YAML: {problem}", _syntax_help(problem, text, line))
+
+
+def _place_of(failure: yaml.MarkedYAMLError, text: str) -> tuple[int, int]:
+    """Line and column; at the end of the file there is nothing to see, so there it is where the open part begins."""
+    mark = failure.problem_mark or failure.context_mark
+    if mark is None:
+        return 0, 0
+    if failure.context_mark is not None and mark.line >= text.rstrip().count("\n") + 1:
+        mark = failure.context_mark
+    return mark.line, mark.column
 
 
 def _syntax_help(problem: str, text: str, line: int) -> str:

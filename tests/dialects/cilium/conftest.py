@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
 from bpfence.diagnostics import Diagnostic, Diagnostics
 from bpfence.dialects.cilium import MODELS, lint, lower, read_object
 from bpfence.dialects.objects import PolicyObject

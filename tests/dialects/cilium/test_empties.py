@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bpfence.ir.expressions import ANYONE, POD, HasObject, LabelOperator, LabelTest, all_labels
 from bpfence.ir.nodes import ANY_L4, Action, Direction, L4Match
 

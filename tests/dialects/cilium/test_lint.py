@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import pytest
+
 from bpfence.identity.inventory import ContainerPort, Inventory, Node, Pod
 from bpfence.source.spans import Span
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import pytest
+
 from bpfence.identity.inventory import EndpointsEntry, Inventory, Node, Service
 from bpfence.ir.expressions import (
     ANYONE,
@@ -133,7 +134,7 @@ ENTITIES = {
     "host": OnOwnNode(),
     "remote-node": OTHER_NODES,
     "health": HasObject(LabelTest(("reserved:health",), LabelOperator.EXISTS)),
-    "cluster": any_peer(HasObject(kind_is("node", "pod")), PeerAny()),
+    "cluster": HasObject(kind_is("node", "pod")),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bpfence.dialects.cilium.ports import BadPort, PortName, PortNumber, parse_port
 from bpfence.ir.nodes import L4Match, NamedPort
 

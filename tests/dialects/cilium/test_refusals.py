@@ -45,8 +45,8 @@ REFUSALS = {
         7,
     ),
     "other namespace, expression": (
-        "endpointSelector:\n  matchExpressions:\n  - {key: k8s:io.kubernetes.pod.namespace, operator: In, values: [ops]}"
-        "\ningress: [{}]",
+        "endpointSelector:\n  matchExpressions:\n"
+        "  - {key: k8s:io.kubernetes.pod.namespace, operator: In, values: [ops]}\ningress: [{}]",
         "CIL018",
         7,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bpfence.ir.expressions import ANYONE, OnOwnNode, PeerNot
 from bpfence.ir.nodes import ANY_L4, Action
 

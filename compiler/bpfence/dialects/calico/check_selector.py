@@ -43,7 +43,7 @@ def _check_text(report: Report, path: Path, text: str, limit: int) -> None:
     try:
         parse_selector(text)
     except SelectorError as error:
-        message = f"{path[-1]} is no selector: {error.message} (column {error.column} of the text)"
+        message = f"{path[-1]} can't be read: {error.message} (column {error.column} of the text)"
         report.error(codes.SELECTOR, path, message, _help(text))
 
 

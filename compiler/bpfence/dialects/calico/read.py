@@ -72,7 +72,7 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
 
 
 def _check(report: Report, resource: Resource) -> Resource:
-    """The object with its effective metadata; what is wrong with it, and only then what can't be enforced, is reported."""
+    """The object with its effective metadata. What can't be enforced is only said of what is right."""
     resource = resource.model_copy(update={"metadata": effective_metadata(resource, report)})
     if isinstance(resource, OtherResource):
         _refuse_kind(report, resource)

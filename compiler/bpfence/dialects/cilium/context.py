@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium.groups import Groups, collect_groups
+from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.prefixes import sort_networks
 from bpfence.dialects.cilium.selectors import Cluster
 from bpfence.dialects.objects import PolicyObject
@@ -18,7 +19,7 @@ from bpfence.options import Options
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``scope``: the addresses that prefix rules can match at all."""
+    """``scope``: the addresses that prefix rules can match at all. ``pods``: for messages about port names."""
 
     options: Options
     inventory: Inventory
@@ -26,6 +27,7 @@ class Context:
     groups: Groups
     cluster: Cluster
     scope: ir.PeerExpr
+    pods: Pods
 
 
 def build_context(
@@ -33,7 +35,9 @@ def build_context(
 ) -> Context:
     """Gather what the lowering needs."""
     cluster = Cluster(_selectable_pods(inventory), _api_server(inventory))
-    return Context(options, inventory, diagnostics, collect_groups(objects), cluster, prefix_scope(options))
+    return Context(
+        options, inventory, diagnostics, collect_groups(objects), cluster, prefix_scope(options), Pods(inventory)
+    )
 
 
 def prefix_scope(options: Options) -> ir.PeerExpr:

@@ -41,7 +41,9 @@ def lower_entity(name: str, cluster: Cluster) -> ir.PeerExpr:
     """One entity that passed the checks."""
     if name in LABELLED:
         return ir.HasObject(ir.LabelTest((f"reserved:{name}",), ir.LabelOperator.EXISTS))
-    in_cluster = ir.any_peer(ir.HasObject(ir.kind_is("node", "pod")), cluster.api_server)
+    in_cluster: ir.PeerExpr = ir.HasObject(ir.kind_is("node", "pod"))
+    if cluster.api_server != ir.NOBODY:
+        in_cluster = ir.any_peer(in_cluster, cluster.api_server)
     fixed: dict[str, ir.PeerExpr] = {
         "all": EVERYBODY,
         "none": ir.NOBODY,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 
 from bpfence.dialects.cilium.labels import Test
 from bpfence.dialects.cilium.model import CidrGroup
+from bpfence.dialects.cilium.overlaps import index_networks
 from bpfence.dialects.cilium.prefixes import network_of, sort_networks
 from bpfence.dialects.objects import PolicyObject
 from bpfence.ir.expressions import InPrefixes, Network, PeerExpr, PeerNot, all_peers
@@ -60,22 +60,15 @@ def nested_conflicts(groups: Groups, keys: Iterable[str]) -> Iterable[tuple[Grou
     wanted = sorted(set(keys))
     ordered = [groups.by_name[name] for name in sorted(groups.by_name)]
     for position, first in enumerate(ordered):
+        index = index_networks((network, first.name) for network in first.networks)
         for second in ordered[position + 1 :]:
-            for key in wanted:
-                values = {first.labels.get(key), second.labels.get(key)}
-                if None not in values and len(values) == 2 and _overlap(first, second):
-                    yield first, second, key
+            differing = [key for key in wanted if _differ(first.labels.get(key), second.labels.get(key))]
+            if differing and any(index.find(network) for network in second.networks):
+                yield from ((first, second, key) for key in differing)
 
 
-def _overlap(first: Group, second: Group) -> bool:
-    return any(networks_overlap(a, b) for a in first.networks for b in second.networks)
-
-
-def networks_overlap(first: Network, second: Network) -> bool:
-    """Whether two networks share an address; families never do."""
-    if isinstance(first, IPv4Network):
-        return isinstance(second, IPv4Network) and first.overlaps(second)
-    return not isinstance(second, IPv4Network) and first.overlaps(second)
+def _differ(first: str | None, second: str | None) -> bool:
+    return first is not None and second is not None and first != second
 
 
 def _prefixes(groups: Iterable[Group]) -> InPrefixes:

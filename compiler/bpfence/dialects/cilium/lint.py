@@ -7,20 +7,21 @@ from ipaddress import ip_network
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium import codes
-from bpfence.dialects.cilium.context import Context, api_server_addresses, build_context
+from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.entities import LABELLED
-from bpfence.dialects.cilium.groups import nested_conflicts, networks_overlap
+from bpfence.dialects.cilium.groups import nested_conflicts
 from bpfence.dialects.cilium.labels import selector_tests
 from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lowered_statements, rule_sites
-from bpfence.dialects.cilium.matching import means_pod, pod_labels
+from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.model import CidrRule, Policy
 from bpfence.dialects.cilium.named_ports import NameUse, name_uses
+from bpfence.dialects.cilium.overlaps import NetworkIndex, index_networks
 from bpfence.dialects.cilium.prefixes import network_of
 from bpfence.dialects.cilium.report import Report
 from bpfence.dialects.cilium.statements import Place, isolates, peers_of, rules_of, statements_of
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Inventory
-from bpfence.ir.expressions import Network
+from bpfence.ir.expressions import NOBODY, Network
 from bpfence.ir.nodes import Direction
 from bpfence.options import Options
 from bpfence.source.documents import Path
@@ -29,7 +30,7 @@ from bpfence.source.documents import Path
 def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options, diagnostics: Diagnostics) -> None:
     """Report what is legal and yet unlikely to be meant. References that don't resolve are `lower`'s to report."""
     context = build_context(objects, options, inventory, Diagnostics())
-    own = tuple(cluster_networks(inventory))
+    own = index_networks(cluster_networks(inventory))
     for item in objects:
         if not isinstance(item.model, Policy):
             continue
@@ -38,7 +39,7 @@ def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options
             _lint_deny_only(RuleSite(item, path, rule, (), context.cluster.pod, False, context), report)
             for place, statement in statements_of(rule, path):
                 peers = peers_of(statement)
-                _lint_entities(peers.entities or (), place, inventory, report)
+                _lint_entities(peers.entities or (), place, context, report)
                 _lint_prefixes(_written_prefixes(peers.cidrs or (), peers.cidr_set or (), place), own, report)
                 _lint_group_selectors(peers.cidr_set or (), place, context, report)
     for site in rule_sites(objects, context):
@@ -62,9 +63,9 @@ def _lint_deny_only(site: RuleSite, report: Report) -> None:
             )
 
 
-def _lint_entities(entities: Iterable[str], place: Place, inventory: Inventory, report: Report) -> None:
+def _lint_entities(entities: Iterable[str], place: Place, context: Context, report: Report) -> None:
     for index, name in enumerate(entities):
-        missing = _missing_facts(name, inventory)
+        missing = _missing_facts(name, context)
         if not missing:
             continue
         path = (*place.path, f"{place.prefix}Entities", index)
@@ -75,11 +76,12 @@ def _lint_entities(entities: Iterable[str], place: Place, inventory: Inventory, 
             report.note(codes.ENTITY_EMPTY, path, message)
 
 
-def _missing_facts(entity: str, inventory: Inventory) -> str:
+def _missing_facts(entity: str, context: Context) -> str:
     """What the inventory would have to hold for the entity to mean something; empty when it does."""
     if entity in LABELLED:
         return f"no CiliumEndpoint with the label reserved:{entity}"
-    if entity == "kube-apiserver" and not api_server_addresses(inventory):
+    inventory = context.inventory
+    if entity == "kube-apiserver" and context.cluster.api_server == NOBODY:
         return "no Endpoints of the service default/kubernetes"
     if entity in ("host", "remote-node") and not inventory.nodes:
         return "no Node"
@@ -113,9 +115,7 @@ def _written_prefixes(
             yield (*place.path, f"{place.prefix}CIDRSet", index, "cidr"), network_of(item.cidr)
 
 
-def _lint_prefixes(
-    prefixes: Iterable[tuple[Path, Network]], own: Sequence[tuple[Network, str]], report: Report
-) -> None:
+def _lint_prefixes(prefixes: Iterable[tuple[Path, Network]], own: NetworkIndex, report: Report) -> None:
     """A prefix over the cluster's own addresses. The whole family is left alone: it is the usual way to write world."""
     reading = (
         "matches pods but no nodes"
@@ -125,7 +125,7 @@ def _lint_prefixes(
     for path, prefix in prefixes:
         if prefix.prefixlen == 0:
             continue
-        owner = next((name for network, name in own if networks_overlap(prefix, network)), None)
+        owner = own.find(prefix)
         if owner is not None:
             report.warning(
                 codes.PREFIX_OVERLAP,
@@ -155,16 +155,18 @@ def _lint_group_selectors(items: Sequence[CidrRule], place: Place, context: Cont
 
 
 def _lint_names(site: RuleSite, lowered: LoweredStatement, report: Report) -> None:
-    place, inventory = lowered.place, site.context.inventory
-    for use in name_uses(lowered.statement, place, site.labels, lowered.rule.peer, inventory):
-        if not use.pods and not (place.denies and inventory.pods):
+    place, pods = lowered.place, site.context.pods
+    for use in name_uses(lowered.statement, place, site.labels, lowered.rule.peer):
+        if next(use.destinations(pods), None) is None:
+            if place.denies and pods.all:
+                continue  # refused when the policy was lowered
             report.warning(
                 codes.NAMED_PORT_UNKNOWN,
                 use.path,
                 f"no pod that the statement means has a port named {use.name!r}: the entry matches nothing",
                 "check the container ports of the destination, and their protocol",
             )
-        elif report.is_old and place.direction is Direction.EGRESS and _old_reading_differs(use, lowered, inventory):
+        elif report.is_old and place.direction is Direction.EGRESS and _old_reading_differs(use, lowered, pods):
             report.warning(
                 codes.NAMED_PORT_PROFILE,
                 use.path,
@@ -174,22 +176,18 @@ def _lint_names(site: RuleSite, lowered: LoweredStatement, report: Report) -> No
             )
 
 
-def _old_reading_differs(use: NameUse, lowered: LoweredStatement, inventory: Inventory) -> bool:
+def _old_reading_differs(use: NameUse, lowered: LoweredStatement, pods: Pods) -> bool:
     """Whether one cluster-wide number gives another answer than each destination's own."""
     peers = peers_of(lowered.statement)
     if peers.endpoints is None and peers.services is None:
         return True
     everywhere = {
         (port.protocol, port.number)
-        for pod in inventory.pods
+        for pod in pods.with_port(use.name)
         for port in pod.ports
         if port.name == use.name and port.protocol in use.protocols
     }
     if len(everywhere) != len({protocol for protocol, _ in everywhere}):
         return True
-    named = {(pod.namespace, pod.name) for pod, _ in use.pods}
-    return any(
-        (pod.namespace, pod.name) not in named and means_pod(lowered.rule.peer, pod, pod_labels(pod, inventory))
-        for pod in inventory.pods
-        if not pod.host_network
-    )
+    named = {(pod.namespace, pod.name) for pod, _ in use.destinations(pods)}
+    return any((pod.namespace, pod.name) not in named and use.is_destination(pod, pods) for pod in pods.all)

@@ -6,36 +6,80 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import assert_never
 
-from bpfence.dialects.cilium.groups import networks_overlap
+from bpfence.dialects.cilium.prefixes import is_inside
 from bpfence.identity.inventory import Inventory, Pod
 from bpfence.ir import expressions as ir
 
 DEFAULT_CLUSTER = "default"
 
 
-def pod_labels(pod: Pod, inventory: Inventory) -> dict[str, str]:
-    """The qualified labels of a pod that Cilium selectors can name."""
-    labels = {f"label:{key}": value for key, value in pod.labels.items()}
-    labels.update((f"namespace:{key}", value) for key, value in inventory.namespace_labels(pod.namespace).items())
-    labels["meta:kind"] = "pod"
-    labels["meta:name"] = pod.name
-    labels["meta:namespace"] = pod.namespace
-    labels["meta:serviceaccount"] = pod.service_account
-    labels["meta:cluster"] = DEFAULT_CLUSTER
-    return labels
+class Pods:
+    """The pods on the pod network, by port name, with their qualified labels (made when asked for, then kept)."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.all = tuple(pod for pod in inventory.pods if not pod.host_network)
+        self._namespaces = {item.name: item.labels for item in inventory.namespaces}
+        self._labels: dict[tuple[str, str], dict[str, str]] = {}
+        self._by_port: dict[str, dict[tuple[str, str], Pod]] = {}
+        for pod in self.all:
+            for port in pod.ports:
+                self._by_port.setdefault(port.name, {})[pod.namespace, pod.name] = pod
+
+    def with_port(self, name: str) -> tuple[Pod, ...]:
+        """Pods that give some port this name."""
+        return tuple(self._by_port.get(name, {}).values())
+
+    def labels(self, pod: Pod) -> Mapping[str, str]:
+        """The qualified labels that Cilium selectors can name."""
+        key = (pod.namespace, pod.name)
+        if key not in self._labels:
+            self._labels[key] = self._make_labels(pod)
+        return self._labels[key]
+
+    def _make_labels(self, pod: Pod) -> dict[str, str]:
+        space = self._namespaces.get(pod.namespace, {"kubernetes.io/metadata.name": pod.namespace})
+        labels = {f"label:{key}": value for key, value in pod.labels.items()}
+        labels.update((f"namespace:{key}", value) for key, value in space.items())
+        labels["meta:kind"] = "pod"
+        labels["meta:name"] = pod.name
+        labels["meta:namespace"] = pod.namespace
+        labels["meta:serviceaccount"] = pod.service_account
+        labels["meta:cluster"] = DEFAULT_CLUSTER
+        return labels
+
+    def selects(self, expression: ir.LabelExpr, pod: Pod) -> bool:
+        """Whether the pod satisfies a label expression."""
+        return _holds(expression, self.labels(pod))
+
+    def means(self, peer: ir.PeerExpr, pod: Pod) -> bool:
+        """Whether a peer expression matches the pod at one of its addresses."""
+        match peer:
+            case ir.HasObject(expression):
+                return self.selects(expression, pod)
+            case ir.InPrefixes(networks):
+                return any(is_inside(ip_network(address), item) for address in pod.addresses for item in networks)
+            case ir.OnOwnNode():
+                return False
+            case ir.PeerAll(items):
+                return all(self.means(item, pod) for item in items)
+            case ir.PeerAny(items):
+                return any(self.means(item, pod) for item in items)
+            case ir.PeerNot(item):
+                return not self.means(item, pod)
+            case _:
+                assert_never(peer)
 
 
-def holds(expression: ir.LabelExpr, labels: Mapping[str, str]) -> bool:
-    """Whether an object with these labels satisfies the expression."""
+def _holds(expression: ir.LabelExpr, labels: Mapping[str, str]) -> bool:
     match expression:
         case ir.LabelTest():
             return _test_holds(expression, labels)
         case ir.LabelAll(items):
-            return all(holds(item, labels) for item in items)
+            return all(_holds(item, labels) for item in items)
         case ir.LabelAny(items):
-            return any(holds(item, labels) for item in items)
+            return any(_holds(item, labels) for item in items)
         case ir.LabelNot(item):
-            return not holds(item, labels)
+            return not _holds(item, labels)
         case _:
             assert_never(expression)
 
@@ -53,22 +97,3 @@ def _test_holds(test: ir.LabelTest, labels: Mapping[str, str]) -> bool:
             return value is None
         case _:
             raise ValueError(f"Cilium selectors have no operator {test.operator}")
-
-
-def means_pod(peer: ir.PeerExpr, pod: Pod, labels: Mapping[str, str]) -> bool:
-    """Whether a peer expression matches the pod at one of its addresses."""
-    match peer:
-        case ir.HasObject(expression):
-            return holds(expression, labels)
-        case ir.InPrefixes(networks):
-            return any(networks_overlap(ip_network(address), item) for address in pod.addresses for item in networks)
-        case ir.OnOwnNode():
-            return False
-        case ir.PeerAll(items):
-            return all(means_pod(item, pod, labels) for item in items)
-        case ir.PeerAny(items):
-            return any(means_pod(item, pod, labels) for item in items)
-        case ir.PeerNot(item):
-            return not means_pod(item, pod, labels)
-        case _:
-            assert_never(peer)

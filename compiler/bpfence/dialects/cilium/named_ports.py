@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.context import Context
-from bpfence.dialects.cilium.matching import holds, means_pod, pod_labels
+from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.model import Statement
 from bpfence.dialects.cilium.ports import EXTENDED, PortName, parse_port, protocol_word, transport_numbers
 from bpfence.dialects.cilium.statements import Place, port_entries
 from bpfence.dialects.objects import PolicyObject
-from bpfence.identity.inventory import Inventory, Pod
+from bpfence.identity.inventory import Pod
 from bpfence.ir.expressions import LabelExpr, PeerExpr
 from bpfence.ir.nodes import Direction
 from bpfence.source.documents import Path
@@ -23,54 +23,52 @@ from bpfence.source.documents import Path
 
 @dataclass(frozen=True, slots=True)
 class NameUse:
-    """A port name in a statement. ``pods``: the destinations that have it, with their numbers by protocol."""
+    """A port name in a statement, and the pods its traffic can end at."""
 
     path: Path
     name: str
     protocols: tuple[int, ...]
-    pods: tuple[tuple[Pod, dict[int, set[int]]], ...]
+    direction: Direction
+    subject: LabelExpr
+    peer: PeerExpr
+
+    def destinations(self, pods: Pods) -> Iterator[tuple[Pod, dict[int, set[int]]]]:
+        """The pods meant that have the name, each with its numbers by protocol."""
+        for pod in pods.with_port(self.name):
+            if (numbers := self._numbers(pod)) and self.is_destination(pod, pods):
+                yield pod, numbers
+
+    def is_destination(self, pod: Pod, pods: Pods) -> bool:
+        if self.direction is Direction.INGRESS:
+            return pods.selects(self.subject, pod)
+        return pods.means(self.peer, pod)
+
+    def _numbers(self, pod: Pod) -> dict[int, set[int]]:
+        numbers: dict[int, set[int]] = {}
+        for port in pod.ports:
+            if port.name == self.name and port.protocol in self.protocols and (port.restartable or not port.init):
+                numbers.setdefault(port.protocol, set()).add(port.number)
+        return numbers
 
 
-def name_uses(
-    statement: Statement, place: Place, subject: LabelExpr, peer: PeerExpr, inventory: Inventory
-) -> Iterator[NameUse]:
-    """Every port name of a statement, resolved on the pods that its traffic can end at."""
+def name_uses(statement: Statement, place: Place, subject: LabelExpr, peer: PeerExpr) -> Iterator[NameUse]:
+    """Every port name of a statement."""
     for path, port in port_entries(statement, place.path):
         word = protocol_word(port)
         if word in EXTENDED or not isinstance(parsed := parse_port(port.port or ""), PortName):
             continue
-        protocols = transport_numbers(word)
-        found = tuple(
-            (pod, numbers)
-            for pod in inventory.pods
-            if not pod.host_network
-            and (numbers := _numbers(pod, parsed.name, protocols))
-            and _is_destination(pod, place.direction, subject, peer, inventory)
-        )
-        yield NameUse((*path, "port"), parsed.name, protocols, found)
-
-
-def _numbers(pod: Pod, name: str, protocols: tuple[int, ...]) -> dict[int, set[int]]:
-    """The pod's numbers for a port name, by protocol."""
-    numbers: dict[int, set[int]] = {}
-    for port in pod.ports:
-        if port.name == name and port.protocol in protocols and (port.restartable or not port.init):
-            numbers.setdefault(port.protocol, set()).add(port.number)
-    return numbers
-
-
-def _is_destination(pod: Pod, direction: Direction, subject: LabelExpr, peer: PeerExpr, inventory: Inventory) -> bool:
-    labels = pod_labels(pod, inventory)
-    return holds(subject, labels) if direction is Direction.INGRESS else means_pod(peer, pod, labels)
+        yield NameUse((*path, "port"), parsed.name, transport_numbers(word), place.direction, subject, peer)
 
 
 def refuse_names(
     statement: Statement, place: Place, subject: LabelExpr, peer: PeerExpr, owner: PolicyObject, context: Context
 ) -> None:
-    """Errors: a name that a pod gives two numbers, and a deny by a name that no pod has."""
-    for use in name_uses(statement, place, subject, peer, context.inventory):
-        for pod, numbers in use.pods:
-            if any(len(found) > 1 for found in numbers.values()):
+    """Errors: a name to which a pod gives two numbers, and a deny by a name that no pod has."""
+    for use in name_uses(statement, place, subject, peer):
+        found = False
+        for pod, numbers in use.destinations(context.pods):
+            found = True
+            if any(len(given) > 1 for given in numbers.values()):
                 context.diagnostics.error(
                     codes.PORT_NAME_TWICE,
                     pod.span,
@@ -78,7 +76,7 @@ def refuse_names(
                     "give each port a name of its own",
                     owner.title,
                 )
-        if place.denies and not use.pods and context.inventory.pods:
+        if place.denies and not found and context.pods.all:
             context.diagnostics.error(
                 codes.NAMED_PORT_DENIED,
                 owner.span(*use.path),

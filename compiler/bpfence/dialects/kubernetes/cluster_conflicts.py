@@ -58,7 +58,7 @@ def _words(rule: ClusterRule) -> str:
 
 def _first_conflict(pair: Pair, index: PodIndex) -> Conflict | None:
     for direction in Direction:
-        if not all(form.rules(direction) for form in pair):
+        if len({_effect(rule) for rule in _all_rules(pair, direction)}) < 2:
             continue
         for subject in _subjects(pair, direction, index):
             if found := _conflict_of(pair, direction, subject, index):

@@ -25,7 +25,7 @@ ICMP = (1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One end of a connection: a pod, a node, or just an address. A pod yet without address has None."""
+    """One end of a connection: a pod, a node, or just an address. None: it is not known, or does not matter."""
 
     address: Address | None
     pod: Pod | None = None
@@ -74,30 +74,35 @@ def _item_matches(item: PortItem, connection: Connection) -> bool:
 
 
 def parties(rules: Sequence[ClusterRule], index: PodIndex) -> Iterator[Party]:
-    """Every pod and node by every address, and an unknown address from each stretch between ends of networks."""
+    """Every pod and node by every address, and an unknown address from each stretch between ends of networks.
+
+    Without networks in the rules, replicas are alike: one pod of each kind stands for all.
+    """
+    cuts = _address_cuts(rules)
     taken: set[Address] = set()
-    for pod in index.inventory.pods:
-        if not pod.host_network:
-            taken.update(pod.addresses)
-            yield from (Party(address, pod=pod) for address in pod.addresses or (None,))
+    for pod in index.pods if cuts else index.kinds:
+        taken.update(pod.addresses)
+        yield from (Party(address, pod=pod) for address in pod.addresses or (None,))
     for node in index.inventory.nodes:
         taken.update(node.addresses)
         yield from (Party(address, node=node) for address in node.addresses)
-    for start, version in sorted(_address_cuts(rules)):
+    if not cuts:
+        yield Party(None)
+    for start, version in sorted(cuts):
         if (address := _free_address(start, version, taken)) is not None:
             yield Party(address)
 
 
 def _address_cuts(rules: Sequence[ClusterRule]) -> set[tuple[int, int]]:
-    """(first address as a number, IP version) of every stretch."""
-    cuts = {(0, 4), (0, 6)}
+    """(first address as a number, IP version) of every stretch; none when no rule names networks."""
+    cuts: set[tuple[int, int]] = set()
     peers = [peer for rule in rules for peer in rule.peers if isinstance(peer, ClusterEgressPeer)]
     for network in (network_of(text) for peer in peers for text in peer.networks or ()):
         first, last = interval_of(network)
         cuts.add((first, network.version))
         if last + 1 < 1 << network.max_prefixlen:
             cuts.add((last + 1, network.version))
-    return cuts
+    return cuts | {(0, 4), (0, 6)} if cuts else cuts
 
 
 def _free_address(start: int, version: int, taken: set[Address]) -> Address | None:

@@ -28,9 +28,14 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class PodIndex:
-    """Pods by namespace and by label: those on the pod network, or those on the host network, never both."""
+    """Pods by namespace and by label: all those on the pod network, or all those on the host network.
+
+    ``kinds``: one pod for each distinct namespace, labels and ports, which is all that selectors and port names see.
+    """
 
     inventory: Inventory
+    pods: tuple[Pod, ...]
+    kinds: tuple[Pod, ...]
     by_namespace: dict[str, tuple[Pod, ...]]
     by_label: dict[tuple[str, str], tuple[Pod, ...]]
     namespaces: dict[str, Namespace]
@@ -75,8 +80,11 @@ class PodIndex:
 def index_pods(inventory: Inventory, host_network: bool = False) -> PodIndex:
     """Index the pods that policies can select, or those on the host network; linear in the inventory."""
     pods = [pod for pod in inventory.pods if pod.host_network is host_network]
+    kinds = {(pod.namespace, frozenset(pod.labels.items()), pod.ports): pod for pod in pods}
     return PodIndex(
         inventory,
+        tuple(pods),
+        tuple(kinds.values()),
         _grouped((pod.namespace, pod) for pod in pods),
         _grouped((label, pod) for pod in pods for label in pod.labels.items()),
         {namespace.name: namespace for namespace in inventory.namespaces},

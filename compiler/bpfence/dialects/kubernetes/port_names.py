@@ -89,10 +89,10 @@ def check_port_names(uses: Iterable[NameUse], index: PodIndex, diagnostics: Diag
 
 def _ambiguous_names(index: PodIndex) -> dict[tuple[str, int], list[Pod]]:
     found: dict[tuple[str, int], list[Pod]] = {}
-    for pod in index.inventory.pods:
+    for pod in index.pods:
         names = {(port.name, port.protocol) for port in pod.ports if port.name}
         for name, protocol in sorted(names):
-            if not pod.host_network and len(numbers_of(pod, name, protocol)) > 1:
+            if len(numbers_of(pod, name, protocol)) > 1:
                 found.setdefault((name, protocol), []).append(pod)
     return found
 
