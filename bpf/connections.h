@@ -28,7 +28,10 @@ static __always_inline void track_echo(struct packet *packet, bool ingress, __u8
 	packet->key.role = ingress == (packet->type == request);
 }
 
-/* How the packet relates to flows. An echo is remembered under the side that asks, so that both sides may ask with one identifier. */
+/*
+ * How the packet relates to flows. An echo is remembered under the side that asks, so that both
+ * sides may ask with one identifier.
+ */
 static __always_inline void track(struct packet *packet, bool ingress)
 {
 	__u8 type = packet->type;
@@ -113,8 +116,12 @@ static __always_inline __u8 next_state(__u8 state, __u8 tcp_flags, bool initiato
 	return state;
 }
 
-/* Another packet of a live flow. Counts are plain stores: two CPUs at once may lose one, and no verdict depends on them. */
-static __always_inline void touch(struct __sk_buff *skb, struct connection *entry, const struct packet *packet, bool ingress)
+/*
+ * Another packet of a live flow. Counts are plain stores: two CPUs at once may lose one, and no
+ * verdict depends on them.
+ */
+static __always_inline void touch(struct __sk_buff *skb, struct connection *entry, const struct packet *packet,
+				  bool ingress)
 {
 	bool initiator = is_initiator(entry, ingress);
 	__u64 now = bpf_jiffies64();
@@ -134,8 +141,9 @@ static __always_inline void touch(struct __sk_buff *skb, struct connection *entr
 }
 
 /*
- * The generation no longer allows the flow. A TCP entry stays, marked: without it the next packet would count as one of a connection
- * older than the table, and pass if the endpoint may open connections the other way.
+ * The generation no longer allows the flow. A TCP entry stays, marked: without it the next packet
+ * would count as one of a connection older than the table, and pass if the endpoint may open
+ * connections the other way.
  */
 static __always_inline void cut(struct connection *entry, struct connection_key *key, __u64 generation)
 {

@@ -11,8 +11,9 @@ static __always_inline __u32 peer_class(const struct packet *packet, const struc
 }
 
 /*
- * The cell for the packet's peer when the flow is opened in the given direction. CELL_BROKEN: the tables contradict themselves, which is
- * no permission. A row that is not there allows, with decision 0.
+ * The cell for the packet's peer when the flow is opened in the given direction. CELL_BROKEN: the
+ * tables contradict themselves, which is no permission. A row that is not there allows, with
+ * decision 0.
  */
 static __always_inline __u32 decide(const struct packet *packet, __u32 peer, const struct rows *rows, bool ingress,
 				    const struct slot_header *facts)

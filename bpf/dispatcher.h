@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Attached once and never replaced: hands every packet to the programs of the slot that is in force. */
+/*
+ * Attached once and never replaced: hands every packet to the programs of the slot that is in
+ * force.
+ */
 
 /*
- * The word is read once. A packet that met a dispatcher before carries that one's choice in its mark, and stays with it. The index of each
- * tail call is a constant, which makes it a direct jump; the assembler statements keep the compiler from folding the two calls into one.
+ * The word is read once. A packet that met a dispatcher before carries that one's choice in its
+ * mark, and stays with it. The index of each tail call is a constant, which makes it a direct jump;
+ * the assembler statements keep the compiler from folding the two calls into one.
  */
 static __always_inline int dispatch(struct __sk_buff *skb, const int hook)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Whose packet it is: the interface's endpoint, its addresses, and the rows that hold for one of them. */
+/*
+ * Whose packet it is: the interface's endpoint, its addresses, and the rows that hold for one of
+ * them.
+ */
 
 #define NO_ENDPOINT 0xffffffff
 
@@ -57,7 +60,8 @@ static __always_inline bool find_own6(const struct endpoint *endpoint, const __b
 	return false;
 }
 
-static __always_inline bool find_own(const struct endpoint *endpoint, const struct connection_key *key, struct rows *rows)
+static __always_inline bool find_own(const struct endpoint *endpoint, const struct connection_key *key,
+				     struct rows *rows)
 {
 	if (key->family == 4)
 		return find_own4(endpoint, key->local[0], rows);
@@ -65,8 +69,9 @@ static __always_inline bool find_own(const struct endpoint *endpoint, const stru
 }
 
 /*
- * Rows of packets to an address that is none of the endpoint's, multicast above all: those of its first address of that family, else of
- * the other family. False: the endpoint has no address at all.
+ * Rows of packets to an address that is none of the endpoint's, multicast above all: those of its
+ * first address of that family, else of the other family. False: the endpoint has no address at
+ * all.
  */
 static __always_inline bool first_rows(const struct endpoint *endpoint, __u8 family, struct rows *rows)
 {

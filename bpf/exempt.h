@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What no policy forbids: IPv6 could not work without neighbour discovery, nor path MTU discovery without its errors. */
+/*
+ * What no policy forbids: IPv6 could not work without neighbour discovery, nor path MTU discovery
+ * without its errors.
+ */
 
-/* Neighbour discovery and listener reports of this link: their hop limit proves that no router passed them on. */
+/*
+ * Neighbour discovery and listener reports of this link: their hop limit proves that no router
+ * passed them on.
+ */
 static __always_inline bool is_link_control(const struct packet *packet)
 {
 	if (packet->key.family != 6 || packet->key.protocol != PROTOCOL_ICMPV6 || packet->fragment != WHOLE)
@@ -33,7 +39,10 @@ static __always_inline bool is_too_big(const struct packet *packet)
 	return packet->key.protocol == PROTOCOL_ICMPV6 && packet->type == ICMPV6_PACKET_TOO_BIG;
 }
 
-/* An endpoint that has no address yet asks for one: 0.0.0.0:68 to 255.255.255.255:67, and nothing else from 0.0.0.0. */
+/*
+ * An endpoint that has no address yet asks for one: 0.0.0.0:68 to 255.255.255.255:67, and nothing
+ * else from 0.0.0.0.
+ */
 static __always_inline bool is_address_request(const struct packet *packet)
 {
 	const struct connection_key *key = &packet->key;

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The verdict for a packet of an endpoint that some row restricts. */
 
-/* Whether an ICMP error quotes a packet of a remembered flow, sent the other way, that the generation still allows. */
+/*
+ * Whether an ICMP error quotes a packet of a remembered flow, sent the other way, that the
+ * generation still allows.
+ */
 static __always_inline bool is_related(struct __sk_buff *skb, struct scratch *scratch, const struct slot_header *facts,
 				       const bool ingress)
 {
 	const struct packet *packet = &scratch->packet;
 	struct packet *quoted = &scratch->quoted;
+	__u32 ethertype = packet->key.family == 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
 	struct connection *entry;
+	bool opened_ingress;
 
 	if (packet->fragment != WHOLE)
 		return false;
 	__builtin_memset(quoted, 0, sizeof(*quoted));
 	quoted->key.ifindex = packet->key.ifindex;
-	if (parse_ip(skb, packet->l4 + 8, packet->key.family == 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6, quoted, ingress, true) != PARSED)
+	if (parse_ip(skb, packet->l4 + 8, ethertype, quoted, ingress, true) != PARSED)
 		return false;
 	if (quoted->fragment == LATER_FRAGMENT || quoted->key.local[0] != packet->key.local[0] ||
 	    quoted->key.local[1] != packet->key.local[1] || quoted->key.local[2] != packet->key.local[2] ||
@@ -28,11 +33,12 @@ static __always_inline bool is_related(struct __sk_buff *skb, struct scratch *sc
 	if (entry->generation == facts->generation)
 		return true;
 	ask_as_request(quoted);
-	return decide(quoted, peer_class(quoted, facts), &scratch->rows, entry->flags & CONNECTION_INGRESS, facts) & CELL_ALLOW;
+	opened_ingress = entry->flags & CONNECTION_INGRESS;
+	return decide(quoted, peer_class(quoted, facts), &scratch->rows, opened_ingress, facts) & CELL_ALLOW;
 }
 
-static __always_inline int remember(struct __sk_buff *skb, struct scratch *scratch, __u32 cell, const struct slot_header *facts,
-				    const bool ingress)
+static __always_inline int remember(struct __sk_buff *skb, struct scratch *scratch, __u32 cell,
+				    const struct slot_header *facts, const bool ingress)
 {
 	struct packet *packet = &scratch->packet;
 	struct question *question = &scratch->question;
@@ -66,74 +72,104 @@ static __always_inline void stamp(struct connection *entry, __u32 cell, bool ope
 	entry->flags = opened_ingress ? flags | CONNECTION_INGRESS : flags;
 }
 
-/*
- * A SYN where it can't belong to the connection that is there: after its end, or from the side that answered. It is decided for itself.
- */
-static __always_inline bool is_restart(const struct connection *entry, const struct packet *packet, const bool ingress)
+static __always_inline bool is_in_force(const struct connection *entry, const struct slot_header *facts)
 {
-	return is_syn(packet) && (is_closing(entry) || entry->flags & CONNECTION_DENIED || !is_initiator(entry, ingress));
+	return entry->generation == facts->generation && !is_closing(entry) && !(entry->flags & CONNECTION_DENIED);
 }
 
 /*
- * A live entry of this generation answers at once; one of another generation is asked again in the direction in which it was opened.
- * Without one the packet's own direction is asked, and for TCP in the middle of a connection the other one too: the table may be younger
- * than the connection.
+ * A SYN where it can't belong to the connection that is there: after its end, or from the side that
+ * answered. It is decided for itself.
+ */
+static __always_inline bool is_restart(const struct connection *entry, const struct packet *packet,
+				       const bool ingress)
+{
+	if (!is_syn(packet))
+		return false;
+	return is_closing(entry) || entry->flags & CONNECTION_DENIED || !is_initiator(entry, ingress);
+}
+
+/*
+ * What is to be asked: for a flow of another generation the direction in which it was opened, else
+ * the packet's own. Where nobody saw who opened a TCP connection (the table may be younger than
+ * it), the other direction will do as well.
+ */
+static __always_inline void set_question(struct question *question, struct packet *packet,
+					 const struct connection *known, const struct connection *entry,
+					 const bool ingress)
+{
+	if (known) {
+		question->ingress = !!(known->flags & CONNECTION_INGRESS);
+		question->either = !!(known->flags & CONNECTION_GUESSED);
+		ask_as_request(packet);
+		return;
+	}
+	question->ingress = ingress;
+	question->either = !entry && packet->key.protocol == PROTOCOL_TCP && !is_syn(packet);
+}
+
+static __always_inline __u32 answer(const struct scratch *scratch, struct question *question,
+				    const struct slot_header *facts)
+{
+	__u32 peer = peer_class(&scratch->packet, facts), cell = 0;
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < 2; i++) {
+		cell = decide(&scratch->packet, peer, &scratch->rows, question->ingress, facts);
+		if (cell & CELL_ALLOW || !question->either || i)
+			break;
+		question->ingress = !question->ingress;
+	}
+	return cell;
+}
+
+/*
+ * A live entry of this generation answers at once. Otherwise the tables are asked, and what they
+ * allow is remembered.
  */
 static __always_inline int judge_flow(struct __sk_buff *skb, struct scratch *scratch, const bool ingress)
 {
 	struct packet *packet = &scratch->packet;
 	struct question *question = &scratch->question;
-	struct connection *entry = NULL;
-	__u32 zero = 0, cell = 0, peer;
+	struct connection *entry = NULL, *known = NULL;
+	__u32 zero = 0, cell;
 	struct slot_header *facts = (struct slot_header *)header.lookup(&zero);
-	int i;
 
 	if (!facts)
 		return REASON_TABLE_ERROR;
 	track(packet, ingress);
 	if (packet->tracking == QUOTES && is_related(skb, scratch, facts, ingress))
 		return REASON_ALLOWED;
-	question->ingress = ingress;
-	question->known = false;
-	question->either = false;
-	if (packet->tracking == OPENS || packet->tracking == FOLLOWS) {
+	if (packet->tracking == OPENS || packet->tracking == FOLLOWS)
 		entry = find_connection(&packet->key);
-		if (!entry) {
-			question->either = packet->key.protocol == PROTOCOL_TCP && !is_syn(packet);
-		} else if (!is_restart(entry, packet, ingress)) {
-			if (entry->generation == facts->generation) {
-				if (entry->flags & CONNECTION_DENIED)
-					return REASON_DENIED;
-				touch(skb, entry, packet, ingress);
-				return REASON_ALLOWED;
-			}
-			question->known = true;
-			question->ingress = !!(entry->flags & CONNECTION_INGRESS);
-			question->either = !!(entry->flags & CONNECTION_GUESSED);
-			ask_as_request(packet);
+	if (entry && !is_restart(entry, packet, ingress)) {
+		if (entry->generation == facts->generation) {
+			if (entry->flags & CONNECTION_DENIED)
+				return REASON_DENIED;
+			touch(skb, entry, packet, ingress);
+			return REASON_ALLOWED;
 		}
+		known = entry;
 	}
 
-	peer = peer_class(packet, facts);
-#pragma clang loop unroll(disable)
-	for (i = 0; i < 2; i++) {
-		cell = decide(packet, peer, &scratch->rows, question->ingress, facts);
-		if (cell & CELL_ALLOW || !question->either || i)
-			break;
-		question->ingress = !question->ingress;
-	}
+	set_question(question, packet, known, entry, ingress);
+	cell = answer(scratch, question, facts);
 	if (!(cell & CELL_ALLOW)) {
-		if (entry && question->known)
-			cut(entry, &packet->key, facts->generation);
+		if (known)
+			cut(known, &packet->key, facts->generation);
 		return denied_by(cell);
 	}
-	if (entry && question->known)
-		stamp(entry, cell, question->ingress, facts->generation);
+	if (known)
+		stamp(known, cell, question->ingress, facts->generation);
 	else if (packet->tracking != OPENS)
 		return REASON_ALLOWED;
-	else if (!entry || entry->generation != facts->generation || is_closing(entry) || entry->flags & CONNECTION_DENIED)
+	else if (!entry || !is_in_force(entry, facts))
 		return remember(skb, scratch, cell, facts, ingress);
-	/* Else a SYN from the side that answered, which may open too: the connection that is there stays as it was. */
+	/*
+	 * Else a SYN from the side that answered, which may open too: the connection that is there
+	 * stays as it was.
+	 */
 	touch(skb, entry, packet, ingress);
 	return REASON_ALLOWED;
 }

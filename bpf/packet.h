@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* From a frame to the facts that a decision needs. Nothing is taken from bytes beyond the IP length. */
+/*
+ * From a frame to the facts that a decision needs. Nothing is taken from bytes beyond the IP
+ * length.
+ */
 
 #define PARSED 0
 #define NOT_IP 1
@@ -14,77 +17,88 @@
 
 
 /*
- * Copy from the packet: straight from its linear part where that reaches, else by the helper, which also reads the paged part.
- * size: a multiple of 4.
+ * Copy from the packet: straight from its linear part where that reaches, else by the helper, which
+ * also reads the paged part.
  */
-static __always_inline int read_words(struct __sk_buff *skb, __u32 offset, __u32 *to, const __u32 size)
+static __always_inline int read_bytes(struct __sk_buff *skb, __u32 offset, void *to, const __u32 size)
 {
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	__u32 *from;
+	void *from;
 
 	if (offset > 0x7fff)
 		return MALFORMED;
 	from = data + offset;
-	/* The check and the copy must use one register: the verifier knows the range of that one only. */
+	/*
+	 * The check and the copy must use one register: the verifier knows the range of that one
+	 * only.
+	 */
 	asm volatile("" : "+r"(from));
-	if ((void *)from + size > end)
+	if (from + size > end)
 		return bpf_skb_load_bytes(skb, offset, to, size) ? MALFORMED : PARSED;
 	__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
 	return PARSED;
 }
 
-/* The L4 header begins at packet->l4. An ICMP error quotes 8 bytes of it at least, so a quoted one is not read further. */
-static __always_inline int read_l4(struct __sk_buff *skb, struct packet *packet, const bool outbound, const bool quoted)
+static __always_inline void set_ports(struct connection_key *key, __be16 source, __be16 destination,
+				      const bool outbound)
 {
-	struct connection_key *key = &packet->key;
-	struct l4_start start = {};
-	__u32 flags, least = 4;
+	key->local_port = outbound ? source : destination;
+	key->remote_port = outbound ? destination : source;
+}
 
-	switch (key->protocol) {
-	case PROTOCOL_TCP:
-		least = quoted ? 8 : 20;
-		break;
-	case PROTOCOL_UDP:
-		least = 8;
-		break;
-	case PROTOCOL_SCTP:
-		least = quoted ? 8 : 12;
-		break;
-	case PROTOCOL_ICMP:
-		least = 8;
-		if (key->family != 4)
-			return PARSED;
-		break;
-	case PROTOCOL_ICMPV6:
-		least = 8;
-		if (key->family != 6)
-			return PARSED;
-		break;
-	default:
-		return PARSED;
-	}
-	if (packet->l4 + least > packet->end || read_words(skb, packet->l4, (__u32 *)&start, sizeof(start)))
+/* A whole TCP header has to be there, not only what is read of it. */
+static __always_inline int read_tcp(struct __sk_buff *skb, struct packet *packet, const bool outbound)
+{
+	struct tcp_start start;
+
+	if (packet->l4 + TCP_LEAST > packet->end || read_bytes(skb, packet->l4, &start, sizeof(start)))
 		return MALFORMED;
-	if (key->protocol == PROTOCOL_ICMP || key->protocol == PROTOCOL_ICMPV6) {
-		packet->type = start.source_port & 0xff;
-		packet->code = start.source_port >> 8;
-		key->local_port = start.rest & 0xffff;
-		key->remote_port = start.rest & 0xffff;
-		return PARSED;
-	}
-	key->local_port = outbound ? start.source_port : start.destination_port;
-	key->remote_port = outbound ? start.destination_port : start.source_port;
-	if (key->protocol != PROTOCOL_TCP || quoted)
-		return PARSED;
-	if (read_words(skb, packet->l4 + 12, &flags, sizeof(flags)))
-		return MALFORMED;
-	packet->tcp_flags = flags >> 8;
+	set_ports(&packet->key, start.source_port, start.destination_port, outbound);
+	packet->tcp_flags = start.flags;
 	return PARSED;
 }
 
-/* length: of the IP packet from its header on, as the header says; 0 in a GSO packet too large for the field. */
-static __always_inline int set_end(struct __sk_buff *skb, struct packet *packet, __u32 at, __u32 length, const bool quoted)
+static __always_inline bool is_icmp(const struct connection_key *key)
+{
+	return key->protocol == (key->family == 4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6);
+}
+
+/*
+ * quoted: inside an ICMP error, which carries 8 bytes of the L4 header at least and often no more.
+ */
+static __always_inline int read_l4(struct __sk_buff *skb, struct packet *packet, const bool outbound,
+				   const bool quoted)
+{
+	struct connection_key *key = &packet->key;
+	__u32 least = sizeof(struct l4_start);
+	struct l4_start start;
+
+	if (key->protocol == PROTOCOL_TCP && !quoted)
+		return read_tcp(skb, packet, outbound);
+	if (key->protocol == PROTOCOL_SCTP && !quoted)
+		least = SCTP_LEAST;
+	else if (key->protocol != PROTOCOL_TCP && key->protocol != PROTOCOL_UDP && key->protocol != PROTOCOL_SCTP &&
+		 !is_icmp(key))
+		return PARSED;
+	if (packet->l4 + least > packet->end || read_bytes(skb, packet->l4, &start, sizeof(start)))
+		return MALFORMED;
+	if (!is_icmp(key)) {
+		set_ports(key, start.source_port, start.destination_port, outbound);
+		return PARSED;
+	}
+	packet->type = start.source_port & 0xff;
+	packet->code = start.source_port >> 8;
+	set_ports(key, start.rest & 0xffff, start.rest & 0xffff, outbound);
+	return PARSED;
+}
+
+/*
+ * length: of the IP packet from its header on, as the header says; 0 in a GSO packet too large for
+ * the field.
+ */
+static __always_inline int set_end(struct __sk_buff *skb, struct packet *packet, __u32 at, __u32 length,
+				   const bool quoted)
 {
 	packet->end = skb->len;
 	if (quoted || (!length && skb->gso_size))
@@ -102,7 +116,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 at, struct pa
 	struct ipv4_header header;
 	__u32 length, fragment;
 
-	if (read_words(skb, at, (__u32 *)&header, sizeof(header)))
+	if (read_bytes(skb, at, &header, sizeof(header)))
 		return MALFORMED;
 	length = (header.version_length & 0x0f) * 4;
 	if (header.version_length >> 4 != 4 || length < sizeof(header))
@@ -159,7 +173,10 @@ static __always_inline int skip_extensions(struct __sk_buff *skb, struct packet 
 		} else if (next == PROTOCOL_AUTHENTICATION) {
 			at += (extension.length + 2) * 4;
 		} else {
-			/* Segments left: the packet goes on to an address which can't be judged here. */
+			/*
+			 * Segments left: the packet goes on to an address which can't be judged
+			 * here.
+			 */
 			if (next == PROTOCOL_ROUTING && extension.segments_left)
 				return MALFORMED;
 			at += (extension.length + 1) * 8;
@@ -177,7 +194,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 at, struct pa
 	__u32 length;
 	int i;
 
-	if (read_words(skb, at, (__u32 *)&header, sizeof(header)))
+	if (read_bytes(skb, at, &header, sizeof(header)))
 		return MALFORMED;
 	if ((bpf_ntohl(header.version) >> 28) != 6)
 		return MALFORMED;

@@ -2,8 +2,8 @@
 /* IPv6 address to peer class: one hash probe per prefix length that occurs, longest first. */
 
 /*
- * value, or 0 when it is negative. Without a branch, since the verifier would walk both ways of it for every prefix length; the assembler
- * statement keeps the compiler from making one.
+ * value, or 0 when it is negative. Without a branch, since the verifier would walk both ways of it
+ * for every prefix length; the assembler statement keeps the compiler from making one.
  */
 static __always_inline __s64 at_least_zero(__s64 value)
 {
@@ -13,7 +13,9 @@ static __always_inline __s64 at_least_zero(__s64 value)
 	return value & ~sign;
 }
 
-/* The upper `bits` bits of one word of an address, in network order; bits may lie outside 0 to 32. */
+/*
+ * The upper `bits` bits of one word of an address, in network order; bits may lie outside 0 to 32.
+ */
 static __always_inline __u32 prefix_mask(__s64 bits)
 {
 	__s64 inside = at_least_zero(bits);
@@ -61,8 +63,10 @@ static __always_inline __u32 peer_class6(const __be32 *address, const struct slo
 		for (j = 0; j < ADDRESS6_BUCKET; j++) {
 			struct address6_entry *entry = &table[bucket * ADDRESS6_BUCKET + j];
 
-			if (!(entry->length ^ (length + 1) | entry->prefix[0] ^ masked[0] | entry->prefix[1] ^ masked[1] |
-			      entry->prefix[2] ^ masked[2] | entry->prefix[3] ^ masked[3]))
+			/* One comparison for all, again to spare the verifier paths. */
+			if (!((entry->length ^ (length + 1)) | (entry->prefix[0] ^ masked[0]) |
+			      (entry->prefix[1] ^ masked[1]) | (entry->prefix[2] ^ masked[2]) |
+			      (entry->prefix[3] ^ masked[3])))
 				return entry->peer;
 		}
 	}

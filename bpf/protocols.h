@@ -34,6 +34,9 @@
 #define IPV6_MORE_FRAGMENTS 0x0001
 #define IPV6_FRAGMENT_OFFSET 0xfff8
 
+#define TCP_LEAST 20
+#define SCTP_LEAST 12
+
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -79,7 +82,10 @@ struct ipv6_header {
 	__be32 destination[4];
 };
 
-/* Hop-by-hop, routing, destination options, authentication and fragment headers, as far as they are alike. */
+/*
+ * Hop-by-hop, routing, destination options, authentication and fragment headers, as far as they are
+ * alike.
+ */
 struct ipv6_extension {
 	__u8 next_header;
 	__u8 length;
@@ -93,9 +99,19 @@ struct vlan_tag {
 	__be16 ethertype;
 };
 
-/* The first bytes of every L4 header that is read: ports, or ICMP type, code and identifier. */
+/* What every L4 header begins with: ports, or ICMP type, code and identifier. */
 struct l4_start {
 	__be16 source_port;
 	__be16 destination_port;
 	__be32 rest;
+};
+
+struct tcp_start {
+	__be16 source_port;
+	__be16 destination_port;
+	__be32 sequence;
+	__be32 acknowledgement;
+	__u8 offset;
+	__u8 flags;
+	__be16 window;
 };

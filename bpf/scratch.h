@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What a program notes about one packet. It lies in a per-CPU map rather than on the stack: the verifier follows every value that a stack
- * slot may have down every path, and the paths multiply; what comes out of a map it takes as unknown, so the paths meet again. Programs of
- * tc do not interrupt each other on one CPU.
+ * What a program notes about one packet. It lies in a per-CPU map rather than on the stack: the
+ * verifier follows every value that a stack slot may have down every path, and the paths multiply;
+ * what comes out of a map it takes as unknown, so the paths meet again. Programs of tc do not
+ * interrupt each other on one CPU.
  */
 
 struct packet {
@@ -27,9 +28,8 @@ struct rows {
 /* What is asked of the tables. */
 struct question {
 	__u8 ingress; /* in this direction */
-	__u8 known; /* of a flow that another generation decided */
 	__u8 either; /* and then in the other direction */
-	__u8 reserved;
+	__u8 reserved[2];
 };
 
 struct scratch {

@@ -27,7 +27,9 @@ static __always_inline int judge(struct __sk_buff *skb, const bool ingress)
 			if (!first_rows(endpoint, packet->key.family, rows))
 				return REASON_TABLE_ERROR;
 		} else {
-			if (is_address_request(packet) || (is_link_control(packet) && is_link_source(packet->key.local)))
+			if (is_address_request(packet))
+				return REASON_UNTRACKED;
+			if (is_link_control(packet) && is_link_source(packet->key.local))
 				return REASON_UNTRACKED;
 			return REASON_SOURCE_CHECK;
 		}
@@ -36,8 +38,11 @@ static __always_inline int judge(struct __sk_buff *skb, const bool ingress)
 		return REASON_UNTRACKED;
 	if (rows->egress == UNRESTRICTED && rows->ingress == UNRESTRICTED)
 		return REASON_UNTRACKED;
-	if (packet->fragment == LATER_FRAGMENT)
-		return (ingress ? rows->ingress : rows->egress) == UNRESTRICTED ? REASON_UNTRACKED : follow_first(packet, ingress);
+	if (packet->fragment == LATER_FRAGMENT) {
+		if ((ingress ? rows->ingress : rows->egress) == UNRESTRICTED)
+			return REASON_UNTRACKED;
+		return follow_first(packet, ingress);
+	}
 	reason = judge_flow(skb, scratch, ingress);
 	if (packet->fragment == FIRST_FRAGMENT && reason == REASON_ALLOWED)
 		return remember_fragment(packet, ingress);

@@ -41,11 +41,11 @@ NEIGHBOUR_DISCOVERY = frozenset(range(133, 137))
 MULTICAST_LISTENER = frozenset((130, 131, 132, 143))
 
 
-def always_passes(protocol: int, icmp_type: int | None, icmp_code: int | None) -> bool:
+def always_passes(version: int, protocol: int, icmp_type: int | None, icmp_code: int | None) -> bool:
     """What no policy decides: neighbour discovery and multicast listener messages (taken with their required hop
     limit), and the
-    messages path MTU discovery needs (ICMP fragmentation needed, ICMPv6 packet too big).
+    messages path MTU discovery needs (ICMP fragmentation needed, ICMPv6 packet too big). ``version``: 4 or 6.
     """
-    if protocol == 58:
+    if (version, protocol) == (6, 58):
         return icmp_type in NEIGHBOUR_DISCOVERY or icmp_type in MULTICAST_LISTENER or icmp_type == 2
-    return protocol == 1 and icmp_type == 3 and icmp_code == 4
+    return (version, protocol, icmp_type, icmp_code) == (4, 1, 3, 4)

@@ -29,11 +29,17 @@ def network_policy_engine(policies: Policies, options: Options) -> Engine:
     """The layer that NetworkPolicy joins."""
     if options.engine != "auto":
         return options.engine
-    if policies.calico and policies.cilium:
+    has_calico, has_cilium = _has_policies(policies.calico), _has_policies(policies.cilium)
+    if has_calico and has_cilium:
         return "kubernetes"
-    if policies.calico:
+    if has_calico:
         return "calico"
-    return "cilium" if policies.cilium else "kubernetes"
+    return "cilium" if has_cilium else "kubernetes"
+
+
+def _has_policies(objects: tuple[PolicyObject, ...]) -> bool:
+    """Whether there is a policy among them: tiers, sets and CIDR groups alone make no layer."""
+    return any(item.kind.endswith("NetworkPolicy") for item in objects)
 
 
 def lower_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> Program:
@@ -48,14 +54,14 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
     layers: list[Layer] = []
     if policies.kubernetes and engine == "kubernetes":
         layers.append(_kubernetes_layer(around))
-    if policies.cilium or (policies.kubernetes and engine == "cilium"):
+    if _has_policies(policies.cilium) or (policies.kubernetes and engine == "cilium"):
         layers.append(
             _cilium_layer(
                 cilium.lower(policies.cilium, options, inventory, diagnostics),
                 around if engine == "cilium" else nothing,
             )
         )
-    if policies.calico or (policies.kubernetes and engine == "calico"):
+    if _has_policies(policies.calico) or (policies.kubernetes and engine == "calico"):
         tiers = calico.lower(policies.calico, options, inventory, diagnostics)
         layers.append(_calico_layer(tiers, around if engine == "calico" else nothing))
     _note_conjunction(layers, policies, diagnostics)

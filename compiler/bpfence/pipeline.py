@@ -20,6 +20,7 @@ from bpfence.lowering import lint_policies, lower_policies
 from bpfence.options import Options
 from bpfence.passes import run_passes
 from bpfence.plan.build import plan_tables
+from bpfence.source.collection import collection_paused
 from bpfence.timing import Stopwatch
 
 
@@ -74,6 +75,7 @@ def compile_artefact(
     return compile_with_classification(loaded, options, previous_identities, watch).artefact
 
 
+@collection_paused()
 def compile_with_classification(
     loaded: LoadedInput,
     options: Options,

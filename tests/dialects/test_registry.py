@@ -67,7 +67,7 @@ def test_one_identity_is_defined_once() -> None:
     policies, diagnostics = read(f"{POLICY}---\n{POLICY}")
     assert len(policies.kubernetes) == 1
     (error,) = [item for item in diagnostics.items if item.is_error]
-    assert (error.code, str(error.span)) == ("SRC022", "f.yaml:7:18")
+    assert (error.code, str(error.span)) == ("SRC022", "f.yaml:8:18")
     assert "f.yaml:3:18" in error.message
 
 

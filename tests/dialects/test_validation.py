@@ -34,7 +34,7 @@ class Named(Model):
 
 class Spec(Model):
     ports: ListOf[Port] = ()
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     peer: Port | Named | str = ""
     weight: float = 0.0
     flag: bool = False
@@ -78,7 +78,7 @@ def test_a_good_object() -> None:
 def test_unknown_fields_stand_at_their_key() -> None:
     assert only("{ports: [{endport: 2}]}") == (
         "TST001",
-        "4:16",
+        "4:17",
         "unknown field spec.ports[0].endport",
         "did you mean endPort?",
     )

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bpfence.errors import KernelError
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.namespaces import mount, unmount
-
 from kernel.plane import Plane
 
 

@@ -1,4 +1,4 @@
-"""Ethernet frames for test runs: just enough of each header for a program that reads it. Addresses as text, numbers in host order."""
+"""Ethernet frames for test runs: just enough of each header. Addresses are text, numbers are in host order."""
 
 from __future__ import annotations
 

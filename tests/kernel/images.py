@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import numpy as np
+
 from bpfence.plan.layout import (
     ADDRESS6_BUCKET,
     ADDRESS6_ENTRY,
@@ -32,7 +33,7 @@ FULL = Plan(
 
 
 class Tables:
-    """The images of one slot. Rows are numbered; row n begins at cell n * ROW. Every class is 0 until set, every cell a deny."""
+    """The images of one slot. Row n begins at cell n * ROW. Every class is 0 until set, every cell a deny."""
 
     def __init__(self, plan: Plan, generation: int = 1) -> None:
         self.plan = plan

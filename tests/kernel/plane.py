@@ -1,4 +1,4 @@
-"""A data plane under test: real maps, two slots and the dispatchers, pinned in a private bpf file system; packets go in by test runs."""
+"""A data plane under test: real maps, two slots and the dispatchers; packets go in by test runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from bpfence.emit.program import DISPATCHER_PROGRAMS, SLOT_PROGRAMS, emit_dispatcher_program, emit_workload_program
 from bpfence.loader.kernel import (
     Map,
@@ -22,7 +23,6 @@ from bpfence.loader.kernel import (
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
 from bpfence.plan.layout import CONNECTION, CONNECTION_KEY, HOOKS_PER_SLOT, REASONS
 from bpfence.plan.plan import Plan
-
 from kernel.images import Tables
 
 PASS, DROP = -1, 2

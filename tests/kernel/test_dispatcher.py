@@ -1,14 +1,11 @@
-"""The dispatchers: which slot a packet goes to, what they write into its mark, and what happens when there is nothing to go to."""
+"""The dispatchers: which slot a packet goes to, what they write into its mark, and what a missing program means."""
 
 from __future__ import annotations
 
-import errno
-
 import pytest
-from bpfence.loader.kernel import test_run as run
-from bpfence.loader.syscalls import BpfCall, Command, MapElement, address_of
-from bpfence.plan.layout import MARK_MASK, MARK_SLOT0, MARK_SLOT1
 
+from bpfence.loader.kernel import test_run as run
+from bpfence.plan.layout import MARK_MASK, MARK_SLOT0, MARK_SLOT1
 from kernel import frames
 from kernel.images import PLAIN, Tables
 from kernel.plane import DROP, PASS, Plane
@@ -70,7 +67,7 @@ def test_both_marks_are_no_choice(plane: Plane) -> None:
 
 
 def remove_program(plane: Plane, index: int) -> None:
-    key = (index).to_bytes(4, "little")
+    key = index.to_bytes(4, "little")
     assert plane.shared["programs"].delete(key)
 
 
@@ -81,21 +78,3 @@ def test_a_missing_program_is_a_drop(plane: Plane, hook: str, index: int) -> Non
     before = plane.counters()["tail-call"]
     assert send(plane, hook)[0] == DROP
     assert plane.counters()["tail-call"] == before + 1
-
-
-def test_reading_a_program_array_is_refused_by_nobody(plane: Plane) -> None:
-    """The array holds both slots: index = slot * 8 + hook."""
-    found = ctypes_buffer()
-    for index in (0, 1, 8, 9):
-        key = ctypes_buffer(index.to_bytes(4, "little"))
-        BpfCall()(Command.MAP_LOOKUP_ELEM, MapElement(plane.shared["programs"].fd, address_of(key), address_of(found)))
-    key = ctypes_buffer((2).to_bytes(4, "little"))
-    with pytest.raises(OSError) as caught:
-        BpfCall()(Command.MAP_LOOKUP_ELEM, MapElement(plane.shared["programs"].fd, address_of(key), address_of(found)))
-    assert caught.value.errno == errno.ENOENT
-
-
-def ctypes_buffer(content: bytes = bytes(4)):
-    import ctypes
-
-    return ctypes.create_string_buffer(content, 4)

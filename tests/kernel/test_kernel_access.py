@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bpfence.errors import FeatureMissing, KernelError, VerifierError
 from bpfence.loader import clang
 from bpfence.loader.kernel import (
@@ -142,7 +143,7 @@ def test_a_compile_error_tells_where(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_map_that_is_not_pinned_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KernelError, match="no map is pinned at .*/cells"):
+    with pytest.raises(KernelError, match=r"no map is pinned at .*/cells"):
         load_programs(BOUNDLESS, ["answer"], {"cells": tmp_path / "cells"})
 
 

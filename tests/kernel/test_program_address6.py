@@ -6,8 +6,8 @@ import random
 from ipaddress import IPv6Address, IPv6Network
 
 import pytest
-from bpfence.loader.kernel import test_run_many as run_many
 
+from bpfence.loader.kernel import test_run_many as run_many
 from kernel import frames
 from kernel.images import FULL, Tables
 from kernel.plane import PASS, Plane
@@ -24,7 +24,8 @@ def random_prefixes(seed: int, lengths: list[int], count: int) -> dict[str, int]
     base = draw.getrandbits(128)
     for _ in range(count):
         length = draw.choice(lengths)
-        address = base ^ draw.getrandbits(128) >> draw.randrange(1, 128) if draw.random() < 0.7 else draw.getrandbits(128)
+        near = draw.random() < 0.7
+        address = base ^ draw.getrandbits(128) >> draw.randrange(1, 128) if near else draw.getrandbits(128)
         network = IPv6Network((address >> (128 - length) << (128 - length), length))
         found[str(network)] = draw.randrange(1, 8)
     return found

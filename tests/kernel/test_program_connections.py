@@ -1,10 +1,10 @@
-"""Connection tracking: replies, generations, TCP in the middle of a connection, SYNs, echoes, and how long things are remembered."""
+"""Connection tracking: replies, generations, TCP in the middle of a connection, SYNs, echoes, time."""
 
 from __future__ import annotations
 
 import pytest
-from bpfence.plan.layout import CONNECTION_DENIED, CONNECTION_INGRESS, CONNECTION_REPLIED, UNRESTRICTED
 
+from bpfence.plan.layout import CONNECTION_DENIED, CONNECTION_INGRESS, CONNECTION_REPLIED, UNRESTRICTED
 from kernel import frames
 from kernel.frames import ACK, FIN, RST, SYN, TCP, UDP
 from kernel.images import PLAIN, Tables
@@ -186,7 +186,7 @@ TIMES = [
 
 @pytest.mark.parametrize(("seconds", "scene"), [item[1:] for item in TIMES], ids=[item[0] for item in TIMES])
 def test_how_long_tcp_is_remembered(plane: Plane, seconds: int, scene) -> None:
-    """Seen by an answer of a generation without the rule: a live entry is asked again and cut, a dead one is as none."""
+    """Seen by an error that quotes the flow: it passes only while the flow is remembered."""
     plane.fill(policy((IN, WEB)))
     scene(plane)
     plane.age(seconds - 2)
@@ -217,7 +217,9 @@ def test_how_long_datagrams_are_remembered(plane: Plane) -> None:
     assert plane.egress(frames.ip(POD, PEER, 47, bytes(4))) == "denied"
 
 
-@pytest.mark.parametrize(("pod", "peer", "ask", "tell"), [(POD, PEER, 8, 0), (POD6, PEER6, 128, 129)], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize(
+    ("pod", "peer", "ask", "tell"), [(POD, PEER, 8, 0), (POD6, PEER6, 128, 129)], ids=["ipv4", "ipv6"]
+)
 def test_an_echo_reply_needs_its_request(plane: Plane, pod: str, peer: str, ask: int, tell: int) -> None:
     plane.fill(policy((IN, PING)))
     assert plane.egress(frames.icmp(pod, peer, tell, ident=9)) == "denied"

@@ -143,7 +143,8 @@ def test_later_fragments_follow_the_first(plane: Plane) -> None:
     assert plane.ingress(later) == "allowed"
     assert plane.ingress(ip4(bytes(32), fragment=MORE | 185, ident=77)) == "allowed"
     assert plane.ingress(ip4(bytes(32), fragment=185, ident=78)) == "fragment"
-    assert plane.egress(frames.ethernet(0x0800, frames.ipv4(POD, PEER, UDP, bytes(32), fragment=185, ident=77))) == "fragment"
+    backwards = frames.ipv4(POD, PEER, UDP, bytes(32), fragment=185, ident=77)
+    assert plane.egress(frames.ethernet(0x0800, backwards)) == "fragment"
 
 
 def test_first_fragments_are_forgotten(plane: Plane) -> None:

@@ -43,7 +43,7 @@ def l4_probes(atoms: L4Atoms) -> tuple[L4Probe, ...]:
     probes: dict[L4Probe, None] = {}
     for space in atoms.distinct_spaces():
         probes.update(dict.fromkeys(_space_probes(space, atoms)))
-    usable = (p for p in probes if not always_passes(p.protocol, p.icmp_type, p.icmp_code))
+    usable = (p for p in probes if not always_passes(p.version or 0, p.protocol, p.icmp_type, p.icmp_code))
     return tuple(usable)
 
 

@@ -113,7 +113,8 @@ class Explainer:
         if source.entity is not None and source.entity is destination.entity and source.policed:
             note = "a pod always reaches itself"
             return Explanation(Side(True, source.text, note=note), Side(True, destination.text, note=note))
-        if always_passes(query.protocol, query.icmp_type, query.icmp_code):
+        version = {1: 4, 58: 6}.get(query.protocol, 0) if addresses[1] is None else addresses[1].version
+        if always_passes(version, query.protocol, query.icmp_type, query.icmp_code):
             note = "neighbour discovery, multicast listener and path MTU messages always pass"
             return Explanation(Side(True, _endpoint(source), note=note), Side(True, _endpoint(destination), note=note))
         egress = self._side(source, addresses[0], destination, addresses[1], Direction.EGRESS, query)

@@ -35,6 +35,28 @@ from bpfence.ir.expressions import (
 from bpfence.ir.walk import peer_leaves
 
 
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Holders and the profiles of their objects, as pairs: ``owners[i]`` has an object of ``profiles[i]``."""
+
+    count: int
+    owners: NDArray[np.int64]
+    profiles: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, holder_profiles: Sequence[tuple[int, ...]]) -> Holders:
+        """``holder_profiles``: the profiles of each holder number."""
+        owners = np.repeat(np.arange(len(holder_profiles)), [len(profiles) for profiles in holder_profiles])
+        profiles = [profile for profiles in holder_profiles for profile in profiles]
+        return cls(len(holder_profiles), owners, np.array(profiles, dtype=np.int64))
+
+    def having(self, labels: LabelIndex, expression: LabelExpr) -> Bits:
+        """Which holders have at least one object that satisfies the label expression."""
+        result = np.zeros(self.count, dtype=bool)
+        result[self.owners[labels.profiles(expression)[self.profiles]]] = True
+        return result
+
+
 @dataclass(slots=True)
 class PeerClasses:
     """``class_of[atom]``; ``representative[class]`` an atom; ``family[class]`` 4 or 6. Built by `classify_peers`."""
@@ -44,7 +66,7 @@ class PeerClasses:
     representative: NDArray[np.int64]
     holders: NDArray[np.int64]
     """holder number per class"""
-    holder_profiles: list[tuple[int, ...]]
+    objects: Holders
     labels: LabelIndex
     networks6: tuple[tuple[int, int], ...]
     """every IPv6 network that cuts the space: (first address, prefix length), sorted, unique"""
@@ -100,7 +122,7 @@ class PeerClasses:
     def _holding(self, labels: LabelExpr) -> Bits:
         known = self._held.get(labels)
         if known is None:
-            known = self._held[labels] = holders_with(self.labels, self.holder_profiles, labels)
+            known = self._held[labels] = self.objects.having(self.labels, labels)
         return known
 
     def _inside(self, ranges: NDArray[np.int64]) -> Bits:
@@ -114,12 +136,6 @@ class PeerClasses:
 def own_node_labels(node: str) -> LabelExpr:
     """The objects that stand for a node's own addresses; nothing for an endpoint without a node."""
     return LabelAll((kind_is("node"), LabelTest(("meta:name",), LabelOperator.IN, (node,))))
-
-
-def holders_with(labels: LabelIndex, holder_profiles: Sequence[tuple[int, ...]], expression: LabelExpr) -> Bits:
-    """Which holders have at least one object that satisfies the label expression."""
-    bits = labels.profiles(expression)
-    return np.array([any(bits[profile] for profile in profiles) for profiles in holder_profiles], dtype=bool)
 
 
 def classify_peers(
@@ -142,7 +158,8 @@ def classify_peers(
         tests += [own_node_labels(node) for node in sorted(set(nodes))]
     homeless = [position for position, entity in enumerate(entities) if not entity.networks]
     holder_of = np.append(holder_of, _template_holders(homeless, labels, holder_profiles))
-    holder_class = _classify_holders(labels, holder_profiles, tests)
+    objects = Holders.of(holder_profiles)
+    holder_class = _classify_holders(labels, objects, tests)
     class_of, representative = _join_atoms(atoms, holder_class[holder_of], list(ranges.values()))
     networks6 = tuple(sorted({(int(n.network_address), n.prefixlen) for n in networks if n.version == 6}))
     return PeerClasses(
@@ -150,7 +167,7 @@ def classify_peers(
         class_of=class_of[: atoms.count],
         representative=representative,
         holders=holder_of[representative],
-        holder_profiles=holder_profiles,
+        objects=objects,
         labels=labels,
         networks6=networks6,
         templates={entities[p].name: int(c) for p, c in zip(homeless, class_of[atoms.count :], strict=True)},
@@ -173,13 +190,11 @@ def _template_holders(
     return np.array(result, dtype=np.int64)
 
 
-def _classify_holders(
-    labels: LabelIndex, holder_profiles: list[tuple[int, ...]], tests: list[LabelExpr]
-) -> NDArray[np.int64]:
+def _classify_holders(labels: LabelIndex, objects: Holders, tests: list[LabelExpr]) -> NDArray[np.int64]:
     """Number the holders by their answers to all label tests."""
     if not tests:
-        return np.zeros(len(holder_profiles), dtype=np.int64)
-    answers = np.stack([holders_with(labels, holder_profiles, test) for test in tests], axis=1)
+        return np.zeros(objects.count, dtype=np.int64)
+    answers = np.stack([objects.having(labels, test) for test in tests], axis=1)
     return equal_rows(np.packbits(answers, axis=1))[0]
 
 

@@ -77,6 +77,11 @@ class RowBuilder:
         self._world = world
         self._labels = labels
         self._positions = {entity.name: position for position, entity in enumerate(world.entities)}
+        self._subjects = [
+            [(policy, labels.profiles(policy.subject)) for policy in tier.policies]
+            for layer in program.layers
+            for tier in layer.tiers
+        ]
         self._selected: dict[tuple[int, Direction], tuple[tuple[Policy, ...], ...]] = {}
         self._rows: dict[object, Row] = {}
 
@@ -111,13 +116,8 @@ class RowBuilder:
         known = self._selected.get((profile, direction))
         if known is None:
             known = tuple(
-                tuple(
-                    p
-                    for p in tier.policies
-                    if p.section(direction) is not None and self._labels.profiles(p.subject)[profile]
-                )
-                for layer in self._program.layers
-                for tier in layer.tiers
+                tuple(policy for policy, bits in tier if policy.section(direction) is not None and bits[profile])
+                for tier in self._subjects
             )
             self._selected[profile, direction] = known
         return known

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "unload": LazyCommand("bpfence.cli.unload", "Take bpfence off this node."),
     "demo": LazyCommand("bpfence.cli.demo", "Try policies with real traffic in a small world of namespaces."),
     "verify": LazyCommand("bpfence.cli.verify", "Compare the reference evaluator, the tables and the kernel."),
+    "bench": LazyCommand("bpfence.cli.bench", "Measure decisions and the compiler beside their peers."),
 }
 
 

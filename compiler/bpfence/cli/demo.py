@@ -1,6 +1,4 @@
-"""`bpfence demo`: policies of three languages against real traffic, in a small world that is gone
-afterwards.
-"""
+"""`bpfence demo`: policies of three languages against real traffic, in a small world that is gone afterwards."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ from bpfence.loader.kernel import require_kernel
 @click.command("demo")
 @output_option("text", "json")
 def command(output: str) -> None:
-    """Build a small world of network namespaces, apply sample policies, send real traffic, compare with
-    what is expected.
+    """Build a small world of network namespaces, apply sample policies, send real traffic, compare with what is
+    expected.
 
-    Nothing of it touches this machine's network or its bpfence, and everything is removed. Exit code 1 when
-    an answer differs.
+    Nothing of it touches this machine's network or its bpfence, and everything is removed. Exit code 1 when an
+    answer differs.
     """
     require_kernel()
     report = run_isolated(partial(run_demo, compile_chapters(demo_folder())))

@@ -1,6 +1,4 @@
-"""A TCP connection that stays open while policies change: a world and a flow in, "does it still answer"
-out.
-"""
+"""A TCP connection that stays open while policies change: a world and a flow in, "does it still answer" out."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from bpfence.flows import Flow
 
 
 class OpenConnection:
-    """A TCP connection between two parties of a world that stays open over policy changes. A context
-    manager.
-    """
+    """A TCP connection between two parties of a world that stays open over policy changes. A context manager."""
 
     def __init__(self, world: World, flow: Flow) -> None:
         self._exchange = Exchange.of(world, flow)

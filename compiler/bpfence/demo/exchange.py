@@ -14,9 +14,7 @@ _ICMP6 = 58
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question from a place to an address. Ports are 0 for a ping; a source port of 0 is the
-    kernel's to choose.
-    """
+    """One question from a place to an address. Ports are 0 for a ping; a source port of 0 is the kernel's to choose."""
 
     source: Place
     destination: Place

@@ -1,5 +1,5 @@
-"""A loop over sockets: which to watch and what to do when they are ready in; turns until a condition or
-a deadline out.
+"""A loop over sockets: which to watch and what to do when they are ready in; turns until a condition or a deadline
+out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demonstration itself: sample policies in; flows with the verdict expected and the answer seen out.
 
-Expected is what the reference evaluator says, which shares nothing with the compiler; seen is what became
-of real packets.
+Expected is what the reference evaluator says, which shares nothing with the compiler; seen is what became of real
+packets.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One generation of the policy under traffic. ``connections``: those that were open when it came
-    into force.
-    """
+    """One generation of the policy under traffic. ``connections``: those that were open when it came into force."""
 
     title: str
     apply: ApplyReport

@@ -1,9 +1,8 @@
-"""A process of its own for the demonstration: work in, its result out, and nothing left on the machine
-however it ends.
+"""A process of its own for the demonstration: work in, its result out, and nothing left on the machine however it
+ends.
 
 The child has private mounts: its bpf file system and its state folder are seen by nobody else. Its network
-namespaces have no names.
-So everything it makes goes when it goes, also when it is killed.
+namespaces have no names. So everything it makes goes when it goes, also when it is killed.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ _PLACE = Path("/sys/fs/bpf")
 
 
 def run_isolated(work: Callable[[NodePaths], Result]) -> Result:
-    """Run ``work`` in a child process that is a node of its own. Raises KernelError with what the child
-    raised.
-    """
+    """Run ``work`` in a child process that is a node of its own. Raises KernelError with what the child raised."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(work, sender), daemon=True)

@@ -73,7 +73,5 @@ def demo_flows() -> tuple[Flow, ...]:
 
 
 def open_flows() -> tuple[Flow, ...]:
-    """Connections that are open while the policy changes: one that the change denies, one that it still
-    allows.
-    """
+    """Connections that are open while the policy changes: one that the change denies, one that it still allows."""
     return (_tcp("shop/cart", "data/db", 5432), _tcp("ops/admin", "data/db", 5432))

@@ -1,5 +1,5 @@
-"""Real traffic between the parties of a world: flows in, "was it answered" out. TCP, UDP and ping, all
-at once, in one loop.
+"""Real traffic between the parties of a world: flows in, "was it answered" out. TCP, UDP and ping, all at once, in
+one loop.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ _ECHO_REPLY = {4: 0, 6: 129}
 def send_flows(
     world: World, flows: Sequence[Flow], seconds: float = 0.4, expected: Sequence[bool] | None = None, patience: int = 3
 ) -> tuple[bool, ...]:
-    """Whether each flow was answered. All at once; what has no answer within ``seconds`` counts as
-    unanswered.
+    """Whether each flow was answered. All at once; what has no answer within ``seconds`` counts as unanswered.
 
-    Flows that ``expected`` says should be answered, and were not, are tried again up to ``patience`` times
-    with more time, so that a
-    busy machine does not look like a firewall; a denied flow stays denied however often it is tried.
+    Flows that ``expected`` says should be answered, and were not, are tried again up to ``patience`` times with
+    more time, so that a busy machine does not look like a firewall; a denied flow stays denied however often it is
+    tried.
     """
     exchanges = [Exchange.of(world, flow) for flow in flows]
     answered = send_all(exchanges, seconds)

@@ -1,9 +1,9 @@
-"""A world of network namespaces: one acts as the node, one as each pod, one as each outside host. All in
-one process, gone with it.
+"""A world of network namespaces: one acts as the node, one as each pod, one as each outside host. All in one
+process, gone with it.
 
-Nothing of it touches the machine's own network: the namespaces have no names and no way out. Pods are
-joined to the node the
-way routed CNIs do it: a veth pair, a host route to each of the pod's addresses, and fixed neighbour entries.
+Nothing of it touches the machine's own network: the namespaces have no names and no way out. Pods are joined to the
+node the way routed CNIs do it: a veth pair, a host route to each of the pod's addresses, and fixed neighbour
+entries.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _NO_DETECTION = 0x02  # IFA_F_NODAD: addresses are usable at once
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A party of the world: its namespace, its addresses, and the interface on the node that leads to it
-    (none for the node).
+    """A party of the world: its namespace, its addresses, and the interface on the node that leads to it (none for
+    the node).
     """
 
     name: str
@@ -62,9 +62,7 @@ class World:
         node: Iterable[Address] = (IPv4Address("10.255.0.1"), IPv6Address("fd00:ffff::1")),
         outside: Mapping[str, Iterable[Address]] | None = None,
     ) -> None:
-        """``pods``: ``namespace/name`` -> addresses. ``outside``: name -> addresses of hosts beyond the
-        node.
-        """
+        """``pods``: ``namespace/name`` -> addresses. ``outside``: name -> addresses of hosts beyond the node."""
         self._pods = {name: tuple(addresses) for name, addresses in pods.items()}
         self._outside = {name: tuple(addresses) for name, addresses in (outside or {}).items()}
         self._node_addresses = tuple(node)
@@ -76,8 +74,8 @@ class World:
         return self.places["node"]
 
     def find(self, name: str) -> Place:
-        """The party that a `Flow` names: ``namespace/pod``, ``node/NAME``, or an address. UsageError
-        when nobody is called that.
+        """The party that a `Flow` names: ``namespace/pod``, ``node/NAME``, or an address. UsageError when nobody is
+        called that.
         """
         if name in self.places:
             return self.places[name]
@@ -142,8 +140,8 @@ def _make_namespace(undo: ExitStack, forwarding: bool) -> tuple[NetworkNamespace
 
 
 def _set_sysctls(forwarding: bool) -> None:
-    """Of the namespace the thread is in: no automatic IPv6 addresses, no duplicate detection, forwarding
-    on the node.
+    """Of the namespace the thread is in: no automatic IPv6 addresses, no duplicate detection, forwarding on the
+    node.
     """
     values = {
         "ipv4/ip_forward": int(forwarding),

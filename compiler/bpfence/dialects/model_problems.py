@@ -94,9 +94,14 @@ def _reduce(problems: Sequence[Problem]) -> list[Problem]:
 def _choose(path: Path, branches: Mapping[str, Sequence[Problem]]) -> list[Problem]:
     fitting = [branch for branch in branches.values() if not any(_is_shape(problem, path) for problem in branch)]
     if fitting:
-        return _reduce(min(fitting, key=len))
+        return _reduce(min(fitting, key=_distance))
     heads = [next(problem for problem in branch if _is_shape(problem, path)) for branch in branches.values()]
     return [replace(heads[0], kinds=tuple(head.kinds[0] for head in heads))]
+
+
+def _distance(branch: Sequence[Problem]) -> tuple[int, int]:
+    """How far the data is from this alternative: fields tell best which one was meant."""
+    return sum(problem.kinds[0] in ("extra_forbidden", "missing") for problem in branch), len(branch)
 
 
 def _is_shape(problem: Problem, path: Path) -> bool:

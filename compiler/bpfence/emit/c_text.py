@@ -23,7 +23,8 @@ def constants(values: Mapping[str, int | str]) -> str:
 def pinned_map(kind: str, key: str, value: str | int, name: str, entries: int, comment: str) -> str:
     """A map that is pinned already; its path comes with the macro ``PIN_<name>`` when the text is compiled.
 
-    ``value``: a C type, or a number of bytes for a table: bcc writes printing code for every member of a value, so a table is one array of char.
+    ``value``: a C type, or a number of bytes for a table: bcc writes printing code for every member of a value, so a
+    table is one array of char.
     """
     lines = [f"/* {comment} */"]
     if isinstance(value, int):

@@ -1,4 +1,6 @@
-"""A plan -> the C text of a slot's programs. Written from the fragments in ``bpf/``: only those that the plan needs, its sizes as constants.
+"""A plan -> the C text of a slot's programs.
+
+Put together from the fragments in ``bpf/``: only those that the plan needs, with its sizes as constants.
 
 INVARIANT: the text depends on the plan and the notes alone, never on what the policies say.
 """
@@ -11,7 +13,7 @@ from bpfence import __version__
 from bpfence.emit.c_text import comment_block, constants, fragment, pinned_map
 from bpfence.plan import layout
 from bpfence.plan.layout import Struct, endpoint_struct
-from bpfence.plan.plan import Features, Geometry, Plan
+from bpfence.plan.plan import Features, Plan
 
 SLOT_PROGRAMS = ("workload_egress", "workload_ingress")
 DISPATCHER_PROGRAMS = ("dispatch_egress", "dispatch_ingress")
@@ -20,7 +22,7 @@ SHARED_BY_SLOTS = ("connections", "fragments", "counters")
 SHARED_BY_DISPATCHERS = ("active", "programs", "counters")
 
 _HIGH_ENTRIES = 1 << 16
-"""What the text says about the size of a shared hash. The pinned map's own size holds, so the loader may choose another."""
+"""What the text says about the size of a shared hash. The pinned map's own size holds; the loader chooses it."""
 
 
 def emit_workload_program(plan: Plan, notes: Sequence[str] = ()) -> str:
@@ -35,7 +37,7 @@ def emit_workload_program(plan: Plan, notes: Sequence[str] = ()) -> str:
         fragment("protocols.h"),
         constants(_workload_constants(plan)),
         _address4_block(plan.features),
-        *(struct.c_text() for struct in _structs(plan.geometry)),
+        *(struct.c_text() for struct in _structs(plan)),
         *(pinned_map("array", "__u32", table.size, table.name, 1, table.comment) for table in plan.tables()),
         *_slot_shared_maps(),
         *(fragment(name) for name in _fragments(plan.features)),
@@ -92,16 +94,16 @@ def _fragments(features: Features) -> tuple[str, ...]:
     )
 
 
-def _structs(geometry: Geometry) -> tuple[Struct, ...]:
-    """Every structure, those that others contain first."""
-    endpoint = endpoint_struct(geometry.own4, geometry.own6)
+def _structs(plan: Plan) -> tuple[Struct, ...]:
+    """Every structure that is used, those that others contain first."""
+    endpoint = endpoint_struct(plan.geometry.own4, plan.geometry.own6)
     return (
         layout.HEADER,
         layout.INTERFACE,
         layout.OWN4,
         layout.OWN6,
         endpoint,
-        layout.ADDRESS6_ENTRY,
+        *((layout.ADDRESS6_ENTRY,) if plan.features.address6 else ()),
         layout.CONNECTION_KEY,
         layout.CONNECTION,
         layout.FRAGMENT_KEY,
@@ -123,6 +125,7 @@ def _workload_constants(plan: Plan) -> dict[str, int | str]:
         "L4_UNKNOWN": "0xffffffff",
     }
     if plan.features.address6:
+        sizes["ADDRESS6_BUCKET"] = layout.ADDRESS6_BUCKET
         sizes["ADDRESS6_BUCKETS"] = geometry.address6_buckets
         sizes["ADDRESS6_LENGTHS"] = geometry.address6_lengths
     if plan.features.source_ports:
@@ -133,7 +136,6 @@ def _workload_constants(plan: Plan) -> dict[str, int | str]:
 def _layout_constants() -> dict[str, int | str]:
     names = (
         "INTERFACE_PROBES",
-        "ADDRESS6_BUCKET",
         "CONNECTION_INGRESS",
         "CONNECTION_REPLIED",
         "CONNECTION_DENIED",
@@ -180,14 +182,10 @@ def _slot_shared_maps() -> list[str]:
             _HIGH_ENTRIES,
             "flows, of every generation",
         ),
-        pinned_map(
-            "lru_hash", "struct fragment_key", "__u64", "fragments", _HIGH_ENTRIES, "first fragments allowed"
-        ),
+        pinned_map("lru_hash", "struct fragment_key", "__u64", "fragments", _HIGH_ENTRIES, "first fragments allowed"),
         _counters_map(),
     ]
 
 
 def _counters_map() -> str:
-    return pinned_map(
-        "percpu_array", "__u32", "__u64", "counters", len(layout.REASONS), "packets by REASON_*"
-    )
+    return pinned_map("percpu_array", "__u32", "__u64", "counters", len(layout.REASONS), "packets by REASON_*")

@@ -129,11 +129,15 @@ def _named_ports(pod: Pod) -> tuple[tuple[str, int, int], ...]:
 
 
 def _node_entities(inventory: Inventory) -> list[Entity]:
+    """Every node, also one that only its host-network pods tell of."""
     extra: dict[str, list[Address]] = {}
     for pod in inventory.pods:
         if pod.host_network and pod.node:
             extra.setdefault(pod.node, []).extend(pod.addresses)
-    return [_node_entity(node, extra.get(node.name, [])) for node in inventory.nodes]
+    known = {node.name for node in inventory.nodes}
+    unknown = [Node(pod.node, pod.span) for pod in inventory.pods if pod.host_network and pod.node and pod.node not in known]
+    nodes = (*inventory.nodes, *{node.name: node for node in unknown}.values())
+    return [_node_entity(node, extra.get(node.name, [])) for node in nodes]
 
 
 def _node_entity(node: Node, extra: list[Address]) -> Entity:

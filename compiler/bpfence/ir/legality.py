@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bpfence.ir.expressions import PeerExpr
 from bpfence.ir.illegal import IllegalProgram
 from bpfence.ir.match_legality import MAX_DEPTH, check_alternative, check_labels, check_peer
-from bpfence.ir.nodes import Action, Direction, Layer, Origin, Policy, Program, Rule, Section, Tier
+from bpfence.ir.nodes import Action, Direction, L4Match, Layer, Origin, Policy, Program, Rule, Section, Tier
 
 __all__ = ["MAX_DEPTH", "IllegalProgram", "ProgramChecker", "check_program"]
 
@@ -28,11 +29,11 @@ def check_program(program: Program) -> None:
 class ProgramChecker:
     """Checks a series of programs, each made from the one before: what was found legal once is not read again."""
 
-    _legal: dict[tuple[int, bool], object] = field(default_factory=dict)
-    """Policies, peers and L4 alternatives by identity, policies by `Tier.order_free` too.
+    _policies: dict[tuple[int, bool], Policy] = field(default_factory=dict)
+    """By identity and `Tier.order_free`. INVARIANT: holds the nodes, so that no identity is given away again."""
 
-    INVARIANT: holds the nodes, so that no identity is given away again. What is not legal ends the whole series.
-    """
+    _matches: dict[int, PeerExpr | L4Match] = field(default_factory=dict)
+    """Peers and L4 alternatives, likewise."""
 
     def check(self, program: Program) -> None:
         """As `check_program`."""
@@ -76,13 +77,14 @@ class ProgramChecker:
                 raise problem.inside(f"{direction.value} exemption {index}") from None
 
     def _check_policy(self, policy: Policy, order_free: bool) -> None:
-        if self._is_known(policy, order_free):
+        if (id(policy), order_free) in self._policies:
             return
         _check_origin(policy.origin)
         check_labels(policy.subject)
         for direction in Direction:
             if (section := policy.section(direction)) is not None:
                 self._check_section(section, direction, order_free)
+        self._policies[id(policy), order_free] = policy
 
     def _check_section(self, section: Section, direction: Direction, order_free: bool) -> None:
         _check_origin(section.origin)
@@ -97,18 +99,13 @@ class ProgramChecker:
             raise IllegalProgram(f"{rule.action.value!r} in a tier without order")
         _check_origin(rule.origin)
         for peer in (rule.peer, rule.own):
-            if not self._is_known(peer):
+            if id(peer) not in self._matches:
                 check_peer(peer)
+                self._matches[id(peer)] = peer
         for alternative in rule.l4:
-            if not self._is_known(alternative):
+            if id(alternative) not in self._matches:
                 check_alternative(alternative)
-
-    def _is_known(self, node: object, order_free: bool = False) -> bool:
-        key = (id(node), order_free)
-        if key in self._legal:
-            return True
-        self._legal[key] = node
-        return False
+                self._matches[id(alternative)] = alternative
 
 
 def _check_origin(origin: Origin) -> None:

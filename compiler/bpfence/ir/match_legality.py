@@ -75,16 +75,21 @@ def check_labels(expr: LabelExpr, depth: int = 1) -> None:
 
 def check_alternative(match: L4Match) -> None:
     """IllegalProgram unless ranges are normalised, in bounds, and of protocols that have ports or ICMP headers."""
-    _check_ranges("protocols", match.protocols, 255)
-    _check_ranges("destination ports", match.destination_ports, MAX_PORT)
-    _check_ranges("source ports", match.source_ports, MAX_PORT)
-    _check_ranges("ICMP types", match.icmp_types, 255)
-    _check_ranges("ICMP codes", match.icmp_codes, 255)
+    for what, ranges, highest in (
+        ("protocols", match.protocols, 255),
+        ("destination ports", match.destination_ports, MAX_PORT),
+        ("source ports", match.source_ports, MAX_PORT),
+        ("ICMP types", match.icmp_types, 255),
+        ("ICMP codes", match.icmp_codes, 255),
+    ):
+        if ranges:
+            _check_ranges(what, ranges, highest)
     for port in (*match.named_ports, *match.not_named_ports):
         _check_named_port(port)
     if _has_port_criterion(match) and not _within(match.protocols, PORT_PROTOCOLS):
         raise IllegalProgram("a port criterion with protocols other than TCP, UDP and SCTP")
-    if (match.icmp_types, match.icmp_codes) != (None, None) and not _within(match.protocols, ICMP_PROTOCOLS):
+    icmp = match.icmp_types is not None or match.icmp_codes is not None
+    if icmp and not _within(match.protocols, ICMP_PROTOCOLS):
         raise IllegalProgram("an ICMP criterion with protocols other than ICMP and ICMPv6")
 
 
@@ -128,9 +133,9 @@ def _check_key(key: str) -> None:
         raise IllegalProgram(f"unknown label key {key!r}")
 
 
-def _check_ranges(what: str, ranges: Ranges | None, highest: int) -> None:
+def _check_ranges(what: str, ranges: Ranges, highest: int) -> None:
     last = -2
-    for low, high in ranges or ():
+    for low, high in ranges:
         if not (last + 1 < low <= high <= highest and low >= 0):
             raise IllegalProgram(f"{what} {ranges!r} are not normalised or exceed {highest}")
         last = high

@@ -1,5 +1,5 @@
-"""Dispatchers on interfaces: who stands at the hooks, what has to be attached or taken off, and doing it
-so that it can be undone.
+"""Dispatchers on interfaces: who stands at the hooks, what has to be attached or taken off, and doing it so that it
+can be undone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bpfence.errors import AttachConflict, KernelError
-from bpfence.loader.netlink import FILTER_HANDLE, FILTER_NAME, FILTER_PRIORITY, Direction, Filter, Netlink
+from bpfence.loader.bpffs import Direction
+from bpfence.loader.netlink import FILTER_HANDLE, FILTER_NAME, FILTER_PRIORITY, Filter, Netlink
+from bpfence.loader.tcx import tcx_programs
 
 DIRECTIONS: tuple[Direction, ...] = ("egress", "ingress")
 
@@ -69,6 +71,7 @@ def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Di
             )
         for item in hooks.at(index):
             _refuse_conflict(name, item, programs)
+        _refuse_tcx(name, index)
 
 
 def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int]) -> None:
@@ -82,6 +85,18 @@ def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int])
         raise AttachConflict(
             f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}"
         )
+
+
+def _refuse_tcx(name: str, index: int) -> None:
+    """A tcx program that accepts a packet ends the matter before any tc filter is asked, ours among them."""
+    for direction in DIRECTIONS:
+        programs = tcx_programs(index, direction)
+        if programs:
+            ids = ", ".join(map(str, programs))
+            raise AttachConflict(
+                f"{name}: foreign tcx programs (ids {ids}) stand before the {direction} dispatcher and could "
+                "let packets past the policy; detach them, or leave this node's policy to their owner"
+            )
 
 
 def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
@@ -103,8 +118,8 @@ def attach_dispatchers(
 ) -> None:
     """Attach what is missing; every step puts its reverse on ``undo``.
 
-    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a
-    crash can't lose whose it is.
+    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a crash
+    can't lose whose it is.
     """
     made: set[int] = set()
     for item in sorted(missing, key=lambda one: (one.index, one.direction)):
@@ -118,8 +133,8 @@ def attach_dispatchers(
 
 
 def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
-    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose
-    qdisc went.
+    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose qdisc
+    went.
 
     An interface that has gone meanwhile took both with it.
     """

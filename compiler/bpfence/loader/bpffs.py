@@ -1,5 +1,5 @@
-"""The pins of one node: the bpf file system is mounted when missing, folders and names of everything
-pinned below the root.
+"""The pins of one node: the bpf file system is mounted when missing, folders and names of everything pinned below
+the root.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bpfence.errors import KernelError
 from bpfence.loader.namespaces import mount, unmount
-from bpfence.loader.netlink import Direction
 from bpfence.loader.shared import SHARED_MAPS
 from bpfence.plan.layout import HOOK_EGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
 
+Direction = Literal["egress", "ingress"]
+"""As the endpoint behind an interface sees it: its egress arrives at the host end of the veth."""
+
 BPF_FS = "bpf"
+_KERNELS_OWN = frozenset(("maps.debug", "progs.debug"))
+"""What the kernel itself puts into an empty bpf file system."""
 DISPATCHERS: dict[Direction, str] = {"egress": "dispatch_egress", "ingress": "dispatch_ingress"}
 """Direction as the endpoint sees it -> pinned program."""
 RUNTIME = "runtime"
-"""A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must
-be the same.
-"""
+"""A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must be the same."""
 SHAPE = "shape"
 """A small map in each slot with the hash of its programs' text."""
 DIRECTION_PROGRAM: dict[Direction, str] = {"egress": "workload_egress", "ingress": "workload_ingress"}
@@ -60,8 +63,8 @@ class Pins:
 
 
 def ensure_root(pins: Pins, undo: ExitStack) -> str:
-    """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the
-    mount point when we mounted.
+    """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the mount
+    point when we mounted.
 
     What an interrupted command left of our own pins is removed; nothing else below the root is touched.
     """
@@ -97,7 +100,7 @@ def remove_root(pins: Pins) -> None:
 
 def unmount_unused(point: str) -> None:
     """Unmount a bpf file system that holds nothing any more."""
-    if not any(path.is_dir() for path in Path(point).iterdir()):
+    if not {path.name for path in Path(point).iterdir()} - _KERNELS_OWN:
         unmount(point)
 
 

@@ -1,4 +1,7 @@
-"""C text -> BPF instructions, by the compiler inside bcc. The stub header tree stands in for kernel headers, so none need be installed."""
+"""C text -> BPF instructions, by the compiler inside bcc.
+
+The stub header tree in ``bpf/`` stands in for kernel headers, so none need be installed.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,8 @@ def compiled(
 ) -> Iterator[tuple[Instructions, ...]]:
     """Compile ``text`` and hold the maps it names open while the block runs.
 
-    ``defines``: macros; a str becomes a C string literal. Nothing of bcc's stays open afterwards. Raises FeatureMissing or CompileError.
+    ``defines``: macros; a str becomes a C string literal. Nothing of bcc's stays open afterwards. Raises FeatureMissing
+    or CompileError.
     """
     library = bcc_library()
     flags = [_define(name, value) for name, value in sorted(defines.items())]
@@ -126,7 +130,7 @@ def _stub_headers() -> Iterator[None]:
 
 @contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """Keep what C code writes to descriptor 2 off the terminal; the list is filled with its lines when the block ends."""
+    """Keep what C code writes to descriptor 2 off the terminal; its lines are in the list when the block ends."""
     lines: list[str] = []
     sys.stderr.flush()
     saved = os.dup(2)

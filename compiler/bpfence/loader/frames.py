@@ -5,10 +5,14 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
+from bpfence.flows import MULTICAST_LISTENER, NEIGHBOUR_DISCOVERY
+
 Address = IPv4Address | IPv6Address
 
 _ETHERNET = bytes.fromhex("020000000001020000000002")
 _SYN = 0x02
+_HOP_LIMITS = {**dict.fromkeys(NEIGHBOUR_DISCOVERY, 255), **dict.fromkeys(MULTICAST_LISTENER, 1)}
+"""by ICMPv6 type: what RFC 4861 and RFC 3810 require"""
 
 
 def first_frame(
@@ -28,7 +32,8 @@ def first_frame(
         return (
             _ETHERNET + b"\x08\x00" + ipv4_header(source.packed, destination.packed, protocol, len(payload)) + payload
         )
-    header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + source.packed + destination.packed
+    hops = _HOP_LIMITS.get(icmp_type or 0, 64) if protocol == 58 else 64
+    header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + source.packed + destination.packed
     return _ETHERNET + b"\x86\xdd" + header + payload
 
 

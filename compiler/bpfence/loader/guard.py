@@ -1,5 +1,5 @@
-"""The lock-out guard: would the new tables cut the connection that the operator is using now?
-Environment in, a refusal or nothing out.
+"""The lock-out guard: would the new tables cut the connection that the operator is using now? Environment in, a
+refusal or nothing out.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class _Session:
 def refuse_lock_out(artefact: Artefact, environment: Mapping[str, str]) -> None:
     """Raise LockOut when the ssh session in ``environment`` passes a local endpoint that would deny it.
 
-    ``SSH_CONNECTION``: client address and port, server address and port, as sshd sets it. Without it
-    nothing is known and nothing refused.
+    ``SSH_CONNECTION``: client address and port, server address and port, as sshd sets it. Without it nothing is
+    known and nothing refused.
     """
     session = _session(environment.get("SSH_CONNECTION", ""))
     if session is None:

@@ -1,5 +1,5 @@
-"""Which interface leads to which local endpoint: the manifest's endpoints and the node's links, routes
-and neighbours in, indices out.
+"""Which interface leads to which local endpoint: the manifest's endpoints and the node's links, routes and
+neighbours in, indices out.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bpfence.emit.artefact import EndpointEntry
 from bpfence.errors import AttachConflict, BudgetError
-from bpfence.loader.netlink import HostRoute, Link, Neighbour, Netlink
 from bpfence.plan.layout import INTERFACE, INTERFACE_HASH, INTERFACE_PROBES
 
+if TYPE_CHECKING:  # the table's side of this file needs no netlink
+    from bpfence.loader.netlink import HostRoute, Link, Neighbour, Netlink
+
 _POD_KINDS = frozenset(("veth", "netkit", "tun", "ipvlan", "macvlan", "macvtap", "dummy"))
-"""What a pod's interface can be when only a neighbour entry points at it; a neighbour behind hardware is
-another machine.
+"""What a pod's interface can be when only a neighbour entry points at it; a neighbour behind hardware is another
+machine.
 """
 _ANNOTATE = "name each pod's own interface in its annotation bpfence.io/interface"
 
@@ -53,11 +56,9 @@ class _Facts:
 def discover_interfaces(endpoints: Iterable[EndpointEntry], netlink: Netlink) -> Discovery:
     """Find every endpoint's interface in the current network namespace.
 
-    The annotation decides alone; without one a host route to one of the endpoint's addresses, then a
-    neighbour entry (through
-    a bridge to the port behind it). An interface that carries a default route, or loopback, is nobody's.
-    Raises AttachConflict
-    when endpoints and interfaces do not pair one to one.
+    The annotation decides alone; without one a host route to one of the endpoint's addresses, then a neighbour
+    entry (through a bridge to the port behind it). An interface that carries a default route, or loopback, is
+    nobody's. Raises AttachConflict when endpoints and interfaces do not pair one to one.
     """
     facts = _facts(netlink)
     found: list[EndpointInterface] = []

@@ -19,8 +19,8 @@ class LockHeld(KernelError):  # noqa: N818 - a state, like AttachConflict
 
 @contextmanager
 def node_lock(state: Path) -> Iterator[None]:
-    """Hold the node's lock for the block; the kernel drops it when the process ends, however it ends.
-    Raises LockHeld.
+    """Hold the node's lock for the block; the kernel drops it when the process ends, however it ends. Raises
+    LockHeld.
     """
     descriptor = _locked(state / "lock")
     try:
@@ -33,8 +33,8 @@ def node_lock(state: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """A descriptor of the lock file that holds the lock. The file may be removed by its holder: then a
-    new one is made.
+    """A descriptor of the lock file that holds the lock. The file may be removed by its holder: then a new one is
+    made.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -13,7 +13,16 @@ from types import TracebackType
 from typing import Self
 
 from bpfence.errors import FeatureMissing, KernelError, PermissionMissing
-from bpfence.loader.syscalls import BpfCall, Command, MapBatch, MapCreate, MapElement, ObjectInfo, ObjectPath, address_of
+from bpfence.loader.syscalls import (
+    BpfCall,
+    Command,
+    MapBatch,
+    MapCreate,
+    MapElement,
+    ObjectInfo,
+    ObjectPath,
+    address_of,
+)
 
 KINDS = {
     "hash": 1,
@@ -59,7 +68,7 @@ class _KernelMapInfo(ctypes.Structure):
 
 
 class Map:
-    """One map, open in this process. ``close`` (or leaving a ``with``) gives the descriptor back; pins keep the map alive."""
+    """One map, open in this process. ``close`` (or leaving a ``with``) gives the descriptor back; pins keep the map."""
 
     __slots__ = ("_call", "fd", "info", "stored_size")
 
@@ -82,11 +91,13 @@ class Map:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def lookup(self, key: bytes) -> bytes | None:
-        """The value of ``key``, None when it is not there. Per-CPU kinds: one value per possible CPU, each rounded up to 8 bytes."""
+        """The value of ``key``, None when it is not there. Per-CPU kinds: one per possible CPU, in steps of 8."""
         value = ctypes.create_string_buffer(self.stored_size)
         found = self._element(Command.MAP_LOOKUP_ELEM, key, value)
         return value.raw if found else None
@@ -165,7 +176,7 @@ def create_map(kind: str, key_size: int, value_size: int, entries: int, flags: i
 
 
 def create_array(name: str, size: int, mmapable: bool = True) -> Map:
-    """An array with a single element of ``size`` bytes: looked up inline by the JIT, filled by one memcpy when ``mmapable``."""
+    """An array with one element of ``size`` bytes: looked up inline by the JIT, filled by memcpy when ``mmapable``."""
     return create_map("array", 4, size, 1, MMAPABLE if mmapable else 0, name)
 
 
@@ -218,10 +229,14 @@ def map_info(fd: int) -> MapInfo:
 
 
 def write_array(target: Map, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
-    """Copy ``data`` into a memory-mapped array at byte ``offset``. Not atomic as a whole: publish through a generation word."""
+    """Copy ``data`` into a memory-mapped array at byte ``offset``.
+
+    Not atomic as a whole: publish through a generation word.
+    """
     with memoryview(data) as view, view.cast("B") as content:
         if offset < 0 or offset + len(content) > _array_size(target):
-            raise ValueError(f"map {target.name} has {_array_size(target)} bytes: no room for {len(content)} at {offset}")
+            size = _array_size(target)
+            raise ValueError(f"map {target.name} has {size} bytes: no room for {len(content)} at {offset}")
         with mmap.mmap(target.fd, _mapped_size(target), mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE) as memory:
             memory[offset : offset + len(content)] = content
 

@@ -20,9 +20,7 @@ _CURRENT = "/proc/thread-self/ns/net"
 
 @dataclass(frozen=True, slots=True)
 class NetworkNamespace:
-    """A network namespace held by an open descriptor. Without a name it ends with its last descriptor
-    and process.
-    """
+    """A network namespace held by an open descriptor. Without a name it ends with its last descriptor and process."""
 
     descriptor: int
 
@@ -33,8 +31,8 @@ class NetworkNamespace:
 
     @classmethod
     def create(cls) -> NetworkNamespace:
-        """A new, empty namespace (its loopback is down). The thread stays where it is. Raises
-        PermissionMissing, KernelError.
+        """A new, empty namespace (its loopback is down). The thread stays where it is. Raises PermissionMissing,
+        KernelError.
         """
         home = cls.current()
         try:
@@ -74,8 +72,8 @@ def current_inode() -> int:
 
 
 def enter_private_mounts() -> None:
-    """Give this process mounts of its own: what it mounts from now on nobody else sees, and it ends with
-    the process.
+    """Give this process mounts of its own: what it mounts from now on nobody else sees, and it ends with the
+    process.
     """
     _call("unshare", CLONE_NEWNS)
     mount("none", "/", "", MS_REC | MS_PRIVATE)

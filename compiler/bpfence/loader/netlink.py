@@ -8,24 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
-from typing import Any, Literal
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from bpfence.errors import AttachConflict, KernelError, PermissionMissing
-
-Direction = Literal["egress", "ingress"]
-"""As the endpoint behind the interface sees it: its egress arrives at the host end of the veth."""
+from bpfence.loader.bpffs import Direction
 
 HOOK_PARENT: dict[Direction, int] = {"egress": 0xFFFFFFF2, "ingress": 0xFFFFFFF3}
-"""The clsact hook of each direction: the device's ingress for the endpoint's egress, and the other way
-round.
-"""
+"""The clsact hook of each direction: the device's ingress for the endpoint's egress, and the other way round."""
 FILTER_NAME: dict[Direction, str] = {"egress": "bpfence_egress", "ingress": "bpfence_ingress"}
 FILTER_PRIORITY = 1
-"""INVARIANT: the smallest there is. A filter ahead of ours that says OK would end classification and let
-packets past the policy.
+"""INVARIANT: the smallest there is. A filter ahead of ours that says OK would end classification and let packets
+past the policy.
 """
 FILTER_HANDLE = 0xBFE
 ETH_P_ALL = 0x0003
@@ -39,8 +35,8 @@ _ADDRESS_BITS = {AF_INET: 32, AF_INET6: 128}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface. ``kind``: veth, bridge ...; empty for hardware. ``master``: index of the bridge it
-    is a port of, or 0.
+    """An interface. ``kind``: veth, bridge ...; empty for hardware. ``master``: index of the bridge it is a port
+    of, or 0.
     """
 
     index: int
@@ -68,9 +64,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A tc filter at one of the two clsact hooks. ``program``: kernel id of its BPF program, 0 for other
-    kinds.
-    """
+    """A tc filter at one of the two clsact hooks. ``program``: kernel id of its BPF program, 0 for other kinds."""
 
     index: int
     direction: Direction
@@ -166,8 +160,8 @@ class Netlink:
             self._ip.tc("del", "clsact", index)
 
     def add_filter(self, index: int, direction: Direction, program_fd: int) -> None:
-        """Attach a dispatcher, direct action, ahead of everything else. Raises AttachConflict when the
-        place is taken.
+        """Attach a dispatcher, direct action, ahead of everything else. Raises AttachConflict when the place is
+        taken.
         """
         with _refused(f"interface {index}: can't attach the {direction} dispatcher"):
             self._ip.tc("add-filter", "bpf", index, FILTER_HANDLE, fd=program_fd, name=FILTER_NAME[direction],
@@ -213,9 +207,7 @@ def _filter(message: Any, index: int, direction: Direction) -> Filter:
 
 
 def _program_id(options: Any) -> int:
-    """TCA_BPF_ID, which the netlink library does not decode: read from the attribute's own bytes (u32,
-    host order).
-    """
+    """TCA_BPF_ID, which the netlink library does not decode: read from the attribute's own bytes (u32, host order)."""
     for attribute in options["attrs"]:
         raw = attribute.nla
         if attribute.name == "UNKNOWN" and raw["header"]["type"] == _TCA_BPF_ID:

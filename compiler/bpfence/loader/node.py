@@ -1,5 +1,5 @@
-"""The node as the kernel has it: pinned maps and programs opened, the active word read. What is in force
-is read here and nowhere else.
+"""The node as the kernel has it: pinned maps and programs opened, the active word read. What is in force is read
+here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpfence.emit.program import SLOT_PROGRAMS
-from bpfence.loader.bpffs import DISPATCHERS, SHAPE, Pins
+from bpfence.loader.bpffs import DISPATCHERS, SHAPE, Direction, Pins
 from bpfence.loader.maps import Map, open_pinned, open_pinned_fd, read_array, write_array
-from bpfence.loader.netlink import Direction
 from bpfence.loader.programs import Program, program_info
 from bpfence.loader.shared import SHARED_MAPS
 from bpfence.loader.state import StateFolder

@@ -49,7 +49,8 @@ class ProgramInfo:
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """Outcome of a test run. ``retval``: the program's answer, signed; ``mark``: afterwards; ``duration_ns``: average of one run."""
+    """Outcome of a test run. ``retval``: the program's answer, signed; ``mark``: afterwards; ``duration_ns``: the
+    average of one run."""
 
     __test__ = False  # pytest would take the name for a test class
 
@@ -95,7 +96,9 @@ class Program:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -107,8 +110,9 @@ def load_programs(
 ) -> dict[str, Program]:
     """Compile ``text`` and load its ``functions`` as tc classifiers.
 
-    ``maps``: C map name -> where that map is pinned; the text finds the path in the macro ``PIN_<name>``. The caller closes the programs.
-    Raises CompileError, VerifierError (``log`` has everything the verifier said), KernelError, FeatureMissing, PermissionMissing.
+    ``maps``: C map name -> where that map is pinned; the text finds the path in the macro ``PIN_<name>``. The caller
+    closes the programs. Raises CompileError, VerifierError (``log`` has everything the verifier said), KernelError,
+    FeatureMissing, PermissionMissing.
     """
     pins = {f"PIN_{name}": os.fspath(path) for name, path in maps.items()}
     missing = sorted(str(path) for path in maps.values() if not Path(path).exists())
@@ -212,7 +216,7 @@ class TestRunner:
     def run(self, packet: bytes, mark: int = 0) -> int:
         """The program's answer to a frame (from its Ethernet header on), signed. Raises KernelError."""
         attributes = self._attributes
-        attributes.data_in = ctypes.cast(packet, ctypes.c_void_p).value or 0
+        attributes.data_in = ctypes.cast(ctypes.c_char_p(packet), ctypes.c_void_p).value or 0
         attributes.data_size_in = len(packet)
         attributes.data_size_out = DATA_OUT if attributes.data_out else 0
         attributes.ctx_size_out = attributes.ctx_size_in
@@ -232,15 +236,26 @@ class TestRunner:
         return TestRun(attributes.retval, self._context_out.mark, attributes.duration, data)
 
 
-def test_run(program_fd: int, packet: bytes, *, mark: int = 0, ifindex: int = 0, repeat: int = 1) -> TestRun:
+def test_run(  # named for the kernel's test run; it is no test
+    program_fd: int,
+    packet: bytes,
+    *,
+    mark: int = 0,  # noqa: PT028
+    ifindex: int = 0,  # noqa: PT028
+    repeat: int = 1,  # noqa: PT028
+) -> TestRun:
     """Run a program on one frame, ``repeat`` times on the same buffer. Raises KernelError."""
     runner = TestRunner(program_fd, ifindex=ifindex, repeat=repeat, keep_data=True)
     runner.run(packet, mark)
     return runner.last
 
 
-def test_run_many(
-    program_fd: int, packets: Iterable[bytes], *, mark: int = 0, ifindex: int = 0
+def test_run_many(  # no test either
+    program_fd: int,
+    packets: Iterable[bytes],
+    *,
+    mark: int = 0,  # noqa: PT028
+    ifindex: int = 0,  # noqa: PT028
 ) -> list[int]:
     """The program's signed answers to many frames, in order. Raises KernelError."""
     runner = TestRunner(program_fd, ifindex=ifindex)

@@ -1,10 +1,9 @@
-"""What all generations share: the maps and the two dispatchers. Made at the first apply, gone with
-`unload`.
-"""
+"""What all generations share: the maps and the two dispatchers. Made at the first apply, gone with `unload`."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
 
 from bpfence.emit.program import DISPATCHER_PROGRAMS, SHARED_BY_DISPATCHERS
@@ -15,11 +14,11 @@ from bpfence.loader.node import Node, open_node
 from bpfence.loader.programs import load_programs
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
 
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+
 
 def create_runtime(pins: Pins, dispatcher_text: str, undo: ExitStack, stack: ExitStack) -> Node:
-    """Make and pin the shared maps and the dispatchers, with nothing in force; ``undo`` takes them away
-    again.
-    """
+    """Make and pin the shared maps and the dispatchers, with nothing in force; ``undo`` takes them away again."""
     undo.callback(remove_pins, pins)
     for name in SHARED_MAPS:
         with create_shared_map(name) as made:
@@ -42,10 +41,11 @@ def check_runtime(pins: Pins, dispatcher_text: str) -> None:
     with open_pinned(pins.shared(RUNTIME)) as pinned:
         if read_array(pinned) != _hash(dispatcher_text):
             raise KernelError(
-                "what is loaded was made by another bpfence version, and dispatchers are not replaced while they serve; "
+                "what is loaded is of another bpfence version; its dispatchers are not replaced while they serve: "
                 "run `bpfence unload`, then apply again"
             )
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    """Of the code alone: a comment, the tool's version among them, changes nothing in the kernel."""
+    return hashlib.sha256(_COMMENT.sub("", text).encode()).digest()

@@ -1,4 +1,4 @@
-"""The maps that every generation shares: their kinds and sizes, and how to make them. Pinned once, outliving every slot."""
+"""The maps that every generation shares: kinds, sizes, and how to make them. Pinned once, they outlive every slot."""
 
 from __future__ import annotations
 

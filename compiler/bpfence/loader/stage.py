@@ -1,9 +1,8 @@
-"""Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for
-the proof out.
+"""Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for the
+proof out.
 
-INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation`
-after the proof. Every step
-puts its reverse on the undo stack, so a failure leaves the slot's earlier content as it was.
+INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation` after the
+proof. Every step puts its reverse on the undo stack, so a failure leaves the slot's earlier content as it was.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ from bpfence.loader.programs import load_programs
 from bpfence.plan.plan import Features, Geometry, Plan
 
 GRACE_SECONDS = 0.05
-"""How long packets that a slot's generation has marked may still be on their way through queues of the
-node.
-"""
+"""How long packets that a slot's generation has marked may still be on their way through queues of the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,8 @@ def choose_slot(active: Active) -> int:
 
 
 def wait_for_packets(committed: float) -> None:
-    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``:
-    CLOCK_BOOTTIME of the last commit.
+    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``: CLOCK_BOOTTIME of
+    the last commit.
     """
     left = committed + GRACE_SECONDS - time.clock_gettime(time.CLOCK_BOOTTIME)
     if left > 0:
@@ -145,9 +142,7 @@ def _load(pins: Pins, folder: Path, artefact: Artefact) -> None:
 
 
 def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
-    """Point the program array's places of this slot at its programs; the undo points them back at the
-    old ones.
-    """
+    """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
     old = node.slots.get(slot.number)
     for name, program in slot.programs.items():
         index = program_index(slot.number, name)

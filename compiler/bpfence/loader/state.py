@@ -1,9 +1,7 @@
-"""What a node remembers on disk: the artefacts of its last generations, and `node.json` with what only we
-can know.
+"""What a node remembers on disk: the artefacts of its last generations, and `node.json` with what only we can know.
 
-INVARIANT: nothing here decides what is in force. The kernel's `active` word does; these files describe it,
-and a crash
-between the two leaves at worst a folder of a generation that never came into force.
+INVARIANT: nothing here decides what is in force. The kernel's `active` word does; these files describe it, and a
+crash between the two leaves at worst a folder of a generation that never came into force.
 """
 
 from __future__ import annotations
@@ -35,9 +33,7 @@ class AttachedInterface(_Model):
 
 
 class GenerationRecord(_Model):
-    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the
-    Unix epoch.
-    """
+    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the Unix epoch."""
 
     number: int
     since: float
@@ -50,10 +46,9 @@ class GenerationRecord(_Model):
 class NodeState(_Model):
     """node.json. ``last_generation``: the highest number ever given out; numbers are never used twice.
 
-    ``network``: inode of the network namespace. ``mounted``: the bpf file
-    system that we mounted. ``qdiscs``: interfaces whose clsact is
-    ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``: packets that proofs
-    added to the counters, by reason.
+    ``network``: inode of the network namespace. ``mounted``: the bpf file system that we mounted. ``qdiscs``:
+    interfaces whose clsact is ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``:
+    packets that proofs added to the counters, by reason.
     """
 
     format_version: str = "1.0"

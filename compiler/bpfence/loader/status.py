@@ -1,6 +1,4 @@
-"""What is in force on this node, read from the kernel and compared with the artefact it came from.
-Changes nothing.
-"""
+"""What is in force on this node, read from the kernel and compared with the artefact it came from. Changes nothing."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ MOST_COUNTED = 50_000
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a
-    dispatcher.
-    """
+    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a dispatcher."""
 
     name: str
     addresses: tuple[str, ...]
@@ -73,8 +69,8 @@ class ConnectionsStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """``since``: seconds of the Unix epoch, 0 when unknown. ``drift``: one line for each difference
-    between kernel and artefact.
+    """``since``: seconds of the Unix epoch, 0 when unknown. ``drift``: one line for each difference between kernel
+    and artefact.
     """
 
     loaded: bool
@@ -188,9 +184,7 @@ def _counters(counters: Map, probes: dict[str, int]) -> tuple[dict[str, int], di
 
 
 def _drift(slot: Slot, generation: int, manifest: Manifest) -> tuple[str, ...]:
-    """Kernel bytes against the artefact's hashes. The interface table is a fact of the node, checked by
-    `_places`.
-    """
+    """Kernel bytes against the artefact's hashes. The interface table is a fact of the node, checked by `_places`."""
     lines = []
     for entry in manifest.tables:
         table = slot.tables.get(entry.name)

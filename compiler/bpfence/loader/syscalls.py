@@ -1,4 +1,7 @@
-"""The bpf(2) system call: commands and attribute structures in, descriptors and OSError out. Nothing here knows what bpfence is."""
+"""The bpf(2) system call: commands and attribute structures in, descriptors and OSError out.
+
+Nothing here knows what bpfence is.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ class Command(IntEnum):
     OBJ_GET = 7
     PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
 
@@ -113,6 +117,27 @@ class ProgramLoad(ctypes.Structure):
     )
 
 
+class ProgramQuery(ctypes.Structure):
+    """Arguments of PROG_QUERY.
+
+    INVARIANT: whole, though little of it is used: the kernel writes the revision back whatever size it was given.
+    """
+
+    _fields_ = (
+        ("target_ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("prog_ids", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("prog_attach_flags", ctypes.c_uint64),
+        ("link_ids", ctypes.c_uint64),
+        ("link_attach_flags", ctypes.c_uint64),
+        ("revision", ctypes.c_uint64),
+    )
+
+
 class ProgramTestRun(ctypes.Structure):
     """Arguments of PROG_TEST_RUN."""
 
@@ -135,7 +160,7 @@ class ProgramTestRun(ctypes.Structure):
 
 
 class SocketBuffer(ctypes.Structure):
-    """``struct __sk_buff`` as a test run takes and gives it; the kernel refuses other fields than those it lets a caller set."""
+    """``struct __sk_buff`` as a test run takes and gives it; the kernel takes few of its fields, no others."""
 
     _fields_ = (
         ("len", ctypes.c_uint32),
@@ -153,7 +178,7 @@ class SocketBuffer(ctypes.Structure):
     )
 
 
-Attributes = MapCreate | MapElement | MapBatch | ObjectPath | ObjectInfo | ProgramLoad | ProgramTestRun
+Attributes = MapCreate | MapElement | MapBatch | ObjectPath | ObjectInfo | ProgramLoad | ProgramQuery | ProgramTestRun
 
 
 class BpfCall:
@@ -164,7 +189,9 @@ class BpfCall:
     def __init__(self) -> None:
         machine = platform.machine()
         if machine not in _CALL_NUMBERS:
-            raise FeatureMissing(f"bpfence does not know the bpf system call of {machine}; {', '.join(_CALL_NUMBERS)} are supported")
+            raise FeatureMissing(
+                f"bpfence does not know the bpf system call of {machine}; {', '.join(_CALL_NUMBERS)} are supported"
+            )
         library = ctypes.CDLL(None, use_errno=True)
         self._function = library.syscall
         self._function.restype = ctypes.c_long

@@ -1,9 +1,8 @@
 """The transaction on the node: an artefact in, the node enforcing it out - or the node as it was.
 
-Preflight touches nothing. Staging, proof and attachment each leave their reverse on an undo stack. The
-commit is one store; what comes
-after it only tidies up. A crash anywhere leaves the old or the new generation wholly in force; the next
-command removes what is left over.
+Preflight touches nothing. Staging, proof and attachment each leave their reverse on an undo stack. The commit is
+one store; what comes after it only tidies up. A crash anywhere leaves the old or the new generation wholly in
+force; the next command removes what is left over.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ from bpfence.loader.maps import read_array
 from bpfence.loader.namespaces import current_inode
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Active, Node, NodePaths, open_node
-from bpfence.loader.prove import make_probes, prove
+from bpfence.loader.probes import make_probes
+from bpfence.loader.prove import prove
 from bpfence.loader.runtime import check_runtime, create_runtime
 from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage, wait_for_packets
 from bpfence.loader.state import AttachedInterface, GenerationRecord, NodeState
@@ -48,9 +48,7 @@ from bpfence.timing import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class ApplySettings:
-    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard
-    lets it pass.
-    """
+    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass."""
 
     paths: NodePaths = field(default_factory=NodePaths)
     dry_run: bool = False
@@ -59,8 +57,8 @@ class ApplySettings:
 
 @dataclass(frozen=True, slots=True)
 class ApplyReport:
-    """What a transaction did. Interfaces are given as ``name (endpoint)``; ``before``: generation that
-    was in force, 0 for none.
+    """What a transaction did. Interfaces are given as ``name (endpoint)``; ``before``: generation that was in
+    force, 0 for none.
     """
 
     generation: int
@@ -102,8 +100,8 @@ class _Transaction:
 
 
 def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None = None) -> ApplyReport:
-    """Bring an artefact into force in the current network namespace. Raises BpfenceError; the node is
-    then as it was before.
+    """Bring an artefact into force in the current network namespace. Raises BpfenceError; the node is then as it
+    was before.
     """
     watch = watch or Stopwatch()
     with watch.stage("preflight"):
@@ -127,9 +125,7 @@ def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None =
 def _prepare(
     artefact: Artefact, settings: ApplySettings, undo: ExitStack, stack: ExitStack, watch: Stopwatch
 ) -> _Transaction:
-    """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when
-    missing.
-    """
+    """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when missing."""
     pins, folder = settings.paths.pins, settings.paths.folder
     netlink = stack.enter_context(Netlink())
     with watch.stage("preflight"):
@@ -177,8 +173,8 @@ def _run(t: _Transaction) -> ApplyReport:
 
 
 def _attach(t: _Transaction, missing: frozenset[Attachment], counts: Mapping[str, int]) -> None:
-    """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their
-    packets pass until the commit.
+    """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their packets pass
+    until the commit.
     """
     t.write_state(probes=_sum(t.state.probes, counts))
 
@@ -221,9 +217,7 @@ def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> t
 
 
 def detach_strays(netlink: Netlink, hooks: Hooks, node: Node, state: NodeState) -> None:
-    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not
-    know.
-    """
+    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not know."""
     known = active_interfaces(node)
     strays = [item for item in own_attachments(hooks, node.program_ids) if item.index not in known]
     if strays:

@@ -1,5 +1,5 @@
-"""Taking bpfence off a node: dispatchers, qdiscs of ours, pins, files. The machine is then as it was
-before the first apply.
+"""Taking bpfence off a node: dispatchers, qdiscs of ours, pins, files. The machine is then as it was before the
+first apply.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class UnloadReport:
 def unload(paths: NodePaths, force: bool = False) -> UnloadReport:
     """Remove everything of bpfence from the current network namespace, its pins and its files.
 
-    ``force``: also dispatchers of a bpfence whose pins are elsewhere or lost. Raises KernelError; running
-    it again goes on.
+    ``force``: also dispatchers of a bpfence whose pins are elsewhere or lost. Raises KernelError; running it again
+    goes on.
     """
     require_kernel()
     if not paths.state.exists() and not paths.pins.root.exists() and not force:

@@ -90,7 +90,7 @@ class Simulator:
         """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not
         have.
         """
-        if always_passes(packet.protocol, packet.icmp_type, packet.icmp_code):
+        if always_passes(packet.peer.version, packet.protocol, packet.icmp_type, packet.icmp_code):
             return Answer(True)
         row = self.row(packet.endpoint, packet.direction, packet.own)
         if row is None:

@@ -1,4 +1,4 @@
-"""Python's cyclic collector, paused while large inputs are read."""
+"""Python's cyclic collector, paused while large inputs are read and compiled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Reading makes millions of objects and no cycles; the collector would look at them again and again."""
+    """Reading and compiling make millions of objects and no cycles; the collector would look at them again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -5,8 +5,6 @@ Upstream: ``pkg/policy/api/rule_validation.go``.
 
 from __future__ import annotations
 
-import re
-
 from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.model import (
     IcmpField,
@@ -34,13 +32,10 @@ from bpfence.dialects.cilium.ports import (
 from bpfence.dialects.cilium.report import Report
 from bpfence.dialects.cilium.statements import Place, icmp_rules, port_rules
 from bpfence.ir.nodes import Direction
+from bpfence.selectors.fqdn import depends_on_profile, name_problem, pattern_problem
 from bpfence.source.documents import Path
 
 MAX_PORTS = 40
-MAX_NAME = 255
-
-_NAME = re.compile(r"[-a-zA-Z0-9_.]+\Z")
-_PATTERN = re.compile(r"[-a-zA-Z0-9_.*]+\Z")
 
 
 def check_l4(statement: Statement, place: Place, report: Report) -> None:
@@ -222,37 +217,21 @@ def _check_dns(rule: PortRule, items: list[NameSelector], path: Path, place: Pla
 
 def check_name(item: NameSelector, path: Path, report: Report) -> None:
     """Spelling of a name and a pattern."""
-    members = (("matchName", item.match_name, _NAME), ("matchPattern", item.match_pattern, _PATTERN))
-    for field, text, form in members:
+    members = (
+        ("matchName", item.match_name, name_problem),
+        ("matchPattern", item.match_pattern, pattern_problem),
+    )
+    for field, text, find_problem in members:
         if text is None:
             continue
-        if problem := _name_problem(text, form):
+        if problem := find_problem(text):
             report.error(codes.NAME, (*path, field), f"{field} {text!r} {problem}")
-    if item.match_pattern is not None and _depends_on_profile(item.match_pattern):
+    if item.match_pattern is not None and depends_on_profile(item.match_pattern):
         report.warning(
             codes.NAME_PROFILE,
             (*path, "matchPattern"),
             f"the pattern {item.match_pattern!r} means one label in Cilium 1.18 and any number of labels in 1.20",
         )
-
-
-def _name_problem(text: str, form: re.Pattern[str]) -> str | None:
-    if len(text) > MAX_NAME:
-        return f"is longer than {MAX_NAME} characters"
-    if not form.match(text):
-        return "has characters that no name has"
-    if text.startswith(".") or ".." in text:
-        return "has an empty label"
-    return None
-
-
-def _depends_on_profile(pattern: str) -> bool:
-    """A leading ``**.``, or a pattern of stars alone other than ``*``."""
-    stars = len(pattern) - len(pattern.lstrip("*"))
-    rest = pattern[stars:]
-    if stars == 0 or pattern == "*":
-        return False
-    return rest in ("", ".") or (stars > 1 and rest.startswith("."))
 
 
 def _check_context(rule: PortRule, families: list[str], path: Path, place: Place, report: Report) -> None:

@@ -1,0 +1,157 @@
+"""Probe packets for the proof: an artefact and its endpoints' interfaces in, frames with the simulator's verdict
+out.
+
+Spread over endpoints, directions, peer classes and L4 classes, one representative of each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import numpy as np
+
+from bpfence.emit.artefact import Artefact
+from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction
+from bpfence.loader.frames import first_frame
+from bpfence.loader.interfaces import EndpointInterface
+from bpfence.plan.layout import ADDRESS6_ENTRY, UNRESTRICTED
+from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX, Packet, Simulator
+
+Address = IPv4Address | IPv6Address
+
+MOST_PROBES = 1000
+"""Beyond this many they are thinned out evenly; every endpoint keeps at least one in each direction."""
+_ALWAYS4 = ("192.0.2.1",)
+_ALWAYS6 = ("2001:db8::1",)
+_SOURCE_PORT = 61613
+_PORTS_BYTES = 2 * 65536
+_ECHO_REQUEST = {4: 8, 6: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A frame for one direction of one interface, and whether it must pass. ``packet``: the same, as the simulator
+    reads it.
+
+    ``reason``: what the kernel will count it as.
+    """
+
+    direction: Direction
+    interface: EndpointInterface
+    packet: Packet
+    frame: bytes
+    allowed: bool
+    reason: str
+
+    @property
+    def title(self) -> str:
+        p = self.packet
+        what = f"port {p.destination_port}" if p.destination_port is not None else f"type {p.icmp_type}"
+        return f"{p.endpoint} {self.direction}, own {p.own}, peer {p.peer}, protocol {p.protocol} {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class _L4:
+    protocol: int
+    destination_port: int | None = None
+    icmp_type: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One direction of one endpoint's address."""
+
+    interface: EndpointInterface
+    direction: Direction
+    own: Address
+
+
+def make_probes(artefact: Artefact, interfaces: Sequence[EndpointInterface]) -> tuple[Probe, ...]:
+    """Probes for every endpoint with an interface, about MOST_PROBES in all."""
+    simulator = Simulator(artefact)
+    sides = list(_sides(interfaces))
+    share = max(1, MOST_PROBES // max(1, len(sides)))
+    peers = {4: _peers4(artefact), 6: _peers6(artefact)}
+    l4 = {family: _l4_choices(artefact, family) for family in (4, 6)}
+    return tuple(
+        _probe(simulator, side, peer, choice)
+        for number, side in enumerate(sides)
+        for peer, choice in _spread(peers[side.own.version], l4[side.own.version], share, number)
+        if peer != side.own
+    )
+
+
+def _sides(interfaces: Sequence[EndpointInterface]) -> Iterator[_Side]:
+    for interface, direction in itertools.product(interfaces, DIRECTION_PROGRAM):
+        for own in map(ip_address, interface.endpoint.addresses):
+            yield _Side(interface, direction, own)
+
+
+def _spread(peers: Sequence[Address], l4: Sequence[_L4], share: int, number: int) -> Iterator[tuple[Address, _L4]]:
+    """At most ``share`` pairs, evenly over all; each side ``number`` begins elsewhere."""
+    total = len(peers) * len(l4)
+    count = min(total, share)
+    # one more at each step: a step that divides evenly would keep seeing the same L4 class
+    places = {(number + n + n * total // count) % total if count < total else n for n in range(count)}
+    for place in sorted(places):
+        yield peers[place // len(l4)], l4[place % len(l4)]
+
+
+def _probe(simulator: Simulator, side: _Side, peer: Address, choice: _L4) -> Probe:
+    source_port = _SOURCE_PORT if choice.destination_port is not None else None
+    code = 0 if choice.icmp_type is not None else None
+    ports = (source_port, choice.destination_port, choice.icmp_type, code)
+    packet = Packet(side.interface.endpoint.name, side.direction, side.own, peer, choice.protocol, *ports)
+    ends = (side.own, peer) if side.direction == "egress" else (peer, side.own)
+    allowed = simulator.decide(packet).allowed
+    reason = _passing_reason(simulator, packet) if allowed else "denied"
+    return Probe(side.direction, side.interface, packet, first_frame(*ends, choice.protocol, *ports), allowed, reason)
+
+
+def _passing_reason(simulator: Simulator, packet: Packet) -> str:
+    """An address that nothing restricts is not tracked."""
+    rows = {simulator.row(packet.endpoint, direction, packet.own) for direction in DIRECTION_PROGRAM}
+    return "untracked" if rows == {UNRESTRICTED} else "allowed"
+
+
+def _peers4(artefact: Artefact) -> list[Address]:
+    """One IPv4 address of every peer class, found by walking the three levels backwards."""
+    block = "<u4" if artefact.manifest.features["wide_blocks"] else "<u2"
+    levels = [_first(artefact.tables["address4_l1"], "<u2"), _first(artefact.tables["address4_l2"], block)]
+    found: set[Address] = {IPv4Address(text) for text in _ALWAYS4}
+    for position in _first(artefact.tables["address4_l3"], "<u2").values():
+        middle = levels[1].get(position >> 8)
+        top = levels[0].get(middle >> 8) if middle is not None else None
+        if middle is not None and top is not None:
+            found.add(IPv4Address(top << 16 | (middle & 255) << 8 | position & 255))
+    return sorted(found, key=int)
+
+
+def _peers6(artefact: Artefact) -> list[Address]:
+    """The first address of one listed prefix per IPv6 peer class."""
+    found: set[Address] = {IPv6Address(text) for text in _ALWAYS6}
+    if "address6" in artefact.tables:
+        entries = np.frombuffer(artefact.tables["address6"], dtype=ADDRESS6_ENTRY.dtype)
+        entries = entries[entries["length"] > 0]
+        _, places = np.unique(entries["peer"], return_index=True)
+        found |= {IPv6Address(entries["prefix"][place].tobytes()) for place in places.tolist()}
+    return sorted(found, key=int)
+
+
+def _l4_choices(artefact: Artefact, family: int) -> list[_L4]:
+    """One destination port of every L4 class that has one, and an echo request."""
+    choices: list[_L4] = []
+    for protocol, index in PORT_INDEX.items():
+        part = artefact.tables["ports"][index * _PORTS_BYTES : (index + 1) * _PORTS_BYTES]
+        choices += [_L4(protocol, destination_port=port) for port in _first(part, "<u2").values()]
+    protocol = next(number for version, number in ICMP_INDEX if version == family)
+    return [*choices, _L4(protocol, icmp_type=_ECHO_REQUEST[family])]
+
+
+def _first(image: bytes, element: str) -> dict[int, int]:
+    """Value -> the first place it stands at."""
+    values, places = np.unique(np.frombuffer(image, dtype=element), return_index=True)
+    return dict(zip(values.tolist(), places.tolist(), strict=True))
