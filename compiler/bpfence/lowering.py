@@ -8,7 +8,7 @@ layer must allow.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bpfence.diagnostics import Diagnostics
@@ -55,12 +55,12 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
     if policies.kubernetes and engine == "kubernetes":
         layers.append(_kubernetes_layer(around))
     if _has_policies(policies.cilium) or (policies.kubernetes and engine == "cilium"):
-        layers.append(
-            _cilium_layer(
-                cilium.lower(policies.cilium, options, inventory, diagnostics),
-                around if engine == "cilium" else nothing,
-            )
+        refused = tuple(item for item in policies.cilium if cilium.denies_all(item))
+        rest = tuple(item for item in policies.cilium if not cilium.denies_all(item))
+        lowered = _CiliumPolicies(
+            cilium.lower(rest, options, inventory, diagnostics), cilium.lower(refused, options, inventory, diagnostics)
         )
+        layers.append(_cilium_layer(lowered, around if engine == "cilium" else nothing))
     if _has_policies(policies.calico) or (policies.kubernetes and engine == "calico"):
         tiers = calico.lower(policies.calico, options, inventory, diagnostics)
         layers.append(_calico_layer(tiers, around if engine == "calico" else nothing))
@@ -75,34 +75,39 @@ def lint_policies(policies: Policies, inventory: Inventory, options: Options, di
     calico.lint(policies.calico, inventory, options, diagnostics)
 
 
+@dataclass(frozen=True, slots=True)
 class _Enclosure:
-    """NetworkPolicies with the Admin and Baseline policies around them, and what is denied as unsupported."""
+    """NetworkPolicies with the Admin and Baseline policies around them; ``denied``: what can't be enforced and denies
+    everything.
+    """
 
-    def __init__(
-        self,
-        joined: tuple[Policy, ...],
-        admin: tuple[Policy, ...],
-        baseline: tuple[Policy, ...],
-        denied: tuple[Policy, ...],
-    ) -> None:
-        self.joined = joined
-        self.denied = denied
-        self.admin = cluster_tier("kube-admin", ADMIN_ORDER, admin)
-        self.baseline = cluster_tier("kube-baseline", BASELINE_ORDER, baseline)
+    joined: tuple[Policy, ...]
+    admin: tuple[Policy, ...]
+    baseline: tuple[Policy, ...]
+    denied: tuple[Policy, ...]
+
+    @property
+    def before(self) -> tuple[Tier, ...]:
+        return (*_tier("unsupported", UNSUPPORTED_ORDER, self.denied), *_tier("kube-admin", ADMIN_ORDER, self.admin))
+
+    @property
+    def after(self) -> tuple[Tier, ...]:
+        return _tier("kube-baseline", BASELINE_ORDER, self.baseline)
 
 
-def cluster_tier(name: str, order: float, policies: tuple[Policy, ...]) -> tuple[Tier, ...]:
-    """The Admin or Baseline tier, when there is something in it."""
+@dataclass(frozen=True, slots=True)
+class _CiliumPolicies:
+    policies: tuple[Policy, ...]
+    denied: tuple[Policy, ...]
+
+
+def _tier(name: str, order: float, policies: tuple[Policy, ...]) -> tuple[Tier, ...]:
+    """A tier that decides only by its rules, when there is something in it."""
     return (Tier(name, order, Action.PASS, _in_order(policies)),) if policies else ()
 
 
 def _in_order(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
     return tuple(sorted(policies, key=lambda policy: policy.order))
-
-
-def _unsupported_tier(policies: tuple[Policy, ...]) -> tuple[Tier, ...]:
-    """What is denied because it can't be enforced, ahead of every allow."""
-    return (Tier("unsupported", UNSUPPORTED_ORDER, Action.PASS, _in_order(policies)),) if policies else ()
 
 
 def _exempt(engine: Engine, direction: Direction, tier: Tier) -> Tier:
@@ -117,29 +122,32 @@ def _kubernetes_layer(around: _Enclosure) -> Layer:
     for direction in Direction:
         tier = _exempt("kubernetes", direction, tier)
     middle = (tier,) if around.joined else ()
-    return Layer("kubernetes", (*_unsupported_tier(around.denied), *around.admin, *middle, *around.baseline))
+    return Layer("kubernetes", (*around.before, *middle, *around.after))
 
 
-def _cilium_layer(policies: tuple[Policy, ...], around: _Enclosure) -> Layer:
+def _cilium_layer(lowered: _CiliumPolicies, around: _Enclosure) -> Layer:
     tier = Tier(
         "cilium",
         DEFAULT_ORDER,
         Action.DENY,
-        _in_order((*policies, *around.joined)),
+        _in_order((*lowered.policies, *around.joined)),
         order_free=True,
         exempt_ingress=cilium.exempt_rules(Direction.INGRESS),
         exempt_egress=cilium.exempt_rules(Direction.EGRESS),
     )
-    return Layer("cilium", (*_unsupported_tier(around.denied), *around.admin, tier, *around.baseline))
+    before = replace(around, denied=(*lowered.denied, *around.denied)).before
+    return Layer("cilium", (*before, tier, *around.after))
 
 
 def _calico_layer(tiers: tuple[Tier, ...], around: _Enclosure) -> Layer:
-    merged = [
-        replace(tier, policies=_in_order((*tier.policies, *around.joined))) if tier.name == "default" else tier
-        for tier in tiers
-    ]
-    merged += [*_unsupported_tier(around.denied), *around.admin, *around.baseline]
-    ordered = tuple(sorted(merged, key=lambda tier: (tier.order, tier.name)))
+    """The enclosing tiers take their places among Calico's by order; a tier of both gets the policies of both."""
+    merged = {tier.name: tier for tier in tiers}
+    merged["default"] = replace(merged["default"], policies=_in_order((*merged["default"].policies, *around.joined)))
+    for tier in (*around.before, *around.after):
+        known = merged.get(tier.name)
+        both = None if known is None else replace(known, policies=_in_order((*known.policies, *tier.policies)))
+        merged[tier.name] = both or tier
+    ordered = tuple(sorted(merged.values(), key=lambda tier: (tier.order, tier.name)))
     return Layer("calico", ordered, "no tier decides; the namespace's profile allows")
 
 

@@ -1,4 +1,5 @@
-"""One table's world, asked three ways: the reference evaluator, explain (the IR), the simulator (the emitted tables)."""
+"""One table's world, asked three ways: the reference evaluator, explain (the IR), the simulator (the emitted tables).
+"""
 
 from __future__ import annotations
 

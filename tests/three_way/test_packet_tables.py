@@ -1,4 +1,6 @@
-"""Every packet table, answered by the reference evaluator, by explain, by the emitted tables and by the kernel: all must say what it says."""
+"""Every packet table, answered by the reference evaluator, by explain, by the emitted tables and by the kernel: all
+must say what it says.
+"""
 
 from __future__ import annotations
 

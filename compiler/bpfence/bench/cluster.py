@@ -1,4 +1,5 @@
-"""A made-up cluster of any size, the same every time: pods as ``kubectl get -o json`` prints them, CiliumNetworkPolicies as people write them.
+"""A made-up cluster of any size, the same every time: pods as ``kubectl get -o json`` prints them,
+CiliumNetworkPolicies as people write them.
 
 Out: text. Selectors are distinct and select pods; every policy has a handful of rules over a few ports.
 """

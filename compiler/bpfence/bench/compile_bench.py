@@ -1,7 +1,9 @@
-"""Bench ``compile``: a cluster's policies for one node, from files to the artefact folder, each time in a fresh process.
+"""Bench ``compile``: a cluster's policies for one node, from files to the artefact folder, each time in a fresh
+process.
 
 In: a made-up cluster (see `cluster`) of 5,000 pods, 1,000 CiliumNetworkPolicies and 100 local pods, the inventory as
-``kubectl get -o json`` prints it. Out: wall seconds per stage, ``total`` with the start of the interpreter and all imports, and the
+``kubectl get -o json`` prints it. Out: wall seconds per stage, ``total`` with the start of the interpreter and all
+imports, and the
 peak of resident memory. The processes are not pinned: the compiler may use what the machine has.
 """
 

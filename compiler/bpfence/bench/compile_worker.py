@@ -1,6 +1,8 @@
-"""One compile in a process of its own: ``python -m bpfence.bench.compile_worker INPUT OUTPUT NODE`` prints its times as JSON.
+"""One compile in a process of its own: ``python -m bpfence.bench.compile_worker INPUT OUTPUT NODE`` prints its times
+as JSON.
 
-Out: ``{"stages": {name: seconds}, "peak_memory": bytes}``; what the interpreter needs to start is for the caller to see.
+Out: ``{"stages": {name: seconds}, "peak_memory": bytes}``; what the interpreter needs to start is for the caller to
+see.
 """
 
 from __future__ import annotations

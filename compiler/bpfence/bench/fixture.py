@@ -1,12 +1,16 @@
 """The policy that ``verdict`` measures: N rules for one endpoint over 65,536 pods, and what each packet must get.
 
-In: a number of rules. Out: a `Fixture`: the rules as CiliumNetworkPolicies and an inventory for the compiler, as grants per workload for
+In: a number of rules. Out: a `Fixture`: the rules as CiliumNetworkPolicies and an inventory for the compiler, as
+grants per workload for
 the layout that ours is compared with, and the expected verdict of any packet, worked out from the rules alone.
 
-- 4,096 workloads of 16 pods each; every pod has an IPv4 address of 10.64.0.0/16 and an IPv6 address of fd00:64::/112, dealt out at random,
-  so that the pods of a workload are strangers in the address space. A workload is an identity: labels ``app`` (1,024 values) and ``track``
+- 4,096 workloads of 16 pods each; every pod has an IPv4 address of 10.64.0.0/16 and an IPv6 address of fd00:64::/112,
+dealt out at random,
+so that the pods of a workload are strangers in the address space. A workload is an identity: labels ``app`` (1,024
+values) and ``track``
   (4 values).
-- A rule allows ingress from one app (4 workloads, 64 pods) or one workload (16 pods) to one port or port range. All rules are distinct,
+- A rule allows ingress from one app (4 workloads, 64 pods) or one workload (16 pods) to one port or port range. All
+rules are distinct,
   drawn at random, the same ones every time. The first rule allows every peer on one port.
 - Ports: 24 TCP and 7 UDP services, 7 TCP and 4 UDP ranges of 3 to 12,000 ports. What no rule allows is denied.
 """
@@ -65,7 +69,9 @@ _NOWHERE = Span("bench", 1, 1, 1, 1, "bench")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One rule: the port spec it opens, for an app, one track of it (``track`` None: all), or everybody (``app`` None)."""
+    """One rule: the port spec it opens, for an app, one track of it (``track`` None: all), or everybody (``app``
+    None).
+    """
 
     ports: PortSpec
     app: int | None
@@ -105,7 +111,9 @@ class Fixture:
         return allowed
 
     def load(self, folder: Path) -> LoadedInput:
-        """What the compiler starts from. The policies go through a file in ``folder`` and its readers, the inventory is made directly."""
+        """What the compiler starts from. The policies go through a file in ``folder`` and its readers, the inventory
+        is made directly.
+        """
         path = folder / "policies.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": _policies(self.grants)}))
         return replace(load_input([str(path)], options()), inventory=_inventory(self.workload_of))

@@ -1,4 +1,6 @@
-"""The machine that a benchmark ran on: facts without which its figures mean nothing. Reads /proc and /sys, changes only this process's CPU."""
+"""The machine that a benchmark ran on: facts without which its figures mean nothing. Reads /proc and /sys, changes
+only this process's CPU.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure. ``quick``: small sizes and few samples, to see that everything works; its figures mean little."""
+    """How much to measure. ``quick``: small sizes and few samples, to see that everything works; its figures mean
+    little.
+    """
 
     quick: bool = False
 

@@ -35,7 +35,8 @@ DEFAULT_LIMIT = 200_000
 )
 @common_options
 def command(paths: tuple[str, ...], limit: int, kernel: str, output: str, **values: Any) -> None:
-    """Compare the reference evaluator, the emitted tables and (as root) the kernel's programs on packets that cover every atom.
+    """Compare the reference evaluator, the emitted tables and (as root) the kernel's programs on packets that cover
+    every atom.
 
     Exit code 0: all agree; 1: they differ, with counterexamples.
     """

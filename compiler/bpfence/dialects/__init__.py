@@ -1,1 +1,3 @@
-"""The policy languages: one package each with the model as written and its lowering to IR. Dialects never import each other."""
+"""The policy languages: one package each with the model as written and its lowering to IR. Dialects never import each
+other.
+"""

@@ -34,7 +34,9 @@ class PolicyObject:
         return self.document.span(*path)
 
     def origin(self, *path: str | int) -> Origin:
-        """The origin of the IR node made from the field at ``path``, e.g. ``("spec", "ingress", 0)`` -> field ``spec.ingress[0]``."""
+        """The origin of the IR node made from the field at ``path``, e.g. ``("spec", "ingress", 0)`` -> field
+        ``spec.ingress[0]``.
+        """
         field = ""
         for part in path:
             field += f"[{part}]" if isinstance(part, int) else (f".{part}" if field else part)

@@ -19,6 +19,8 @@ SLOT_PROGRAMS = ("workload_egress", "workload_ingress")
 DISPATCHER_PROGRAMS = ("dispatch_egress", "dispatch_ingress")
 SHARED_BY_SLOTS = ("connections", "fragments", "counters")
 """Shared maps that a slot's programs use, beside the slot's own tables."""
+ENDPOINT_TABLES = ("interfaces", "endpoints")
+"""Tables that say whose packet it is; the others decide."""
 SHARED_BY_DISPATCHERS = ("active", "programs", "counters")
 
 _HIGH_ENTRIES = 1 << 16
@@ -41,6 +43,25 @@ def emit_workload_program(plan: Plan, notes: Sequence[str] = ()) -> str:
         *(pinned_map("array", "__u32", table.size, table.name, 1, table.comment) for table in plan.tables()),
         *_slot_shared_maps(),
         *(fragment(name) for name in _fragments(plan.features)),
+    ]
+    return "\n".join(parts)
+
+
+def emit_decision(plan: Plan) -> str:
+    """What decides, without what surrounds it: ``struct packet``, ``peer_class`` and ``decide`` as in
+    `emit_workload_program`.
+
+    Uses the plan's tables except `ENDPOINT_TABLES`. For measuring; no program of its own.
+    """
+    tables = [table for table in plan.tables() if table.name not in ENDPOINT_TABLES]
+    parts = [
+        fragment("protocols.h"),
+        constants(_workload_constants(plan)),
+        _address4_block(plan.features),
+        *(struct.c_text() for struct in _structs(plan)),
+        *(pinned_map("array", "__u32", table.size, table.name, 1, table.comment) for table in tables),
+        fragment("scratch.h"),
+        *(fragment(name) for name in _decision_fragments(plan.features)),
     ]
     return "\n".join(parts)
 
@@ -82,15 +103,21 @@ def _fragments(features: Features) -> tuple[str, ...]:
         "packet.h",
         "endpoint.h",
         "exempt.h",
+        *_decision_fragments(features),
+        "connections.h",
+        "flow.h",
+        "fragments.h",
+        "workload.h",
+    )
+
+
+def _decision_fragments(features: Features) -> tuple[str, ...]:
+    return (
         "peer4.h",
         "peer6.h" if features.address6 else "peer6_default.h",
         "l4_source_ports.h" if features.source_ports else "l4_ports.h",
         "l4.h",
         "decide.h",
-        "connections.h",
-        "flow.h",
-        "fragments.h",
-        "workload.h",
     )
 
 

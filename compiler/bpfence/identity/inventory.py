@@ -93,7 +93,8 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``addresses``: ClusterIPs, external IPs and load-balancer addresses. ``selector`` None = a service without one."""
+    """``addresses``: ClusterIPs, external IPs and load-balancer addresses. ``selector`` None = a service without one.
+    """
 
     namespace: str
     name: str

@@ -59,7 +59,7 @@ class ProgramChecker:
         for direction in Direction:
             self._check_exemptions(tier.exemptions(direction), direction)
         # One object may hold several policies, at different fields.
-        _check_unique("policy", [f"{policy.name} {policy.origin.field}".rstrip() for policy in tier.policies])
+        _check_unique("policy", [f"{policy.name} {policy.origin.field} {policy.order[1]}" for policy in tier.policies])
         _check_sorted("policies", [policy.order for policy in tier.policies])
         for policy in tier.policies:
             try:

@@ -1,6 +1,7 @@
 """An artefact's programs in the kernel without a node: nothing attached, own maps, gone afterwards.
 
-In: an artefact and packets. Out: whether the kernel's programs let each pass. Used to compare the kernel with the simulator and the reference.
+In: an artefact and packets. Out: whether the kernel's programs let each pass. Used to compare the kernel with the
+simulator and the reference.
 """
 
 from __future__ import annotations

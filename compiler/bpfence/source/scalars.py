@@ -22,9 +22,10 @@ class Ambiguous:
 
 Scalar = None | bool | int | float | str | UnquotedDate | Ambiguous
 
-# The API server's YAML reader takes the YAML 1.1 words for booleans, so these are no text here either.
-_TRUE = ("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y")
-_FALSE = ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N")
+# The API server's YAML reader takes the YAML 1.1 words for booleans, so these are no text here either. A lone y or n is text to
+# most readers and writers of YAML, and no field of a policy means anything else by it.
+_TRUE = ("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON")
+_FALSE = ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF")
 _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(_TRUE, True),

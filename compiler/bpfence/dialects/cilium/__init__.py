@@ -5,5 +5,6 @@ from __future__ import annotations
 from bpfence.dialects.cilium.lint import lint
 from bpfence.dialects.cilium.lower import exempt_rules, lower
 from bpfence.dialects.cilium.read import MODELS, read_object
+from bpfence.dialects.cilium.unsupported import denies_all
 
-__all__ = ["MODELS", "read_object", "lower", "exempt_rules", "lint"]
+__all__ = ["MODELS", "read_object", "lower", "exempt_rules", "lint", "denies_all"]

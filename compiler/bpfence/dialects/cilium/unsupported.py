@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.model import EgressRule, IngressRule, L7Rules, Policy, PortRule, Rule, Statement
 from bpfence.dialects.cilium.statements import Place, peers_of, port_rules, rules_of, statements_of
+from bpfence.dialects.objects import PolicyObject
 from bpfence.source.documents import Path
 
 _PROXY_HELP = "allow the port without rules, or leave the policy to Cilium"
@@ -37,6 +38,13 @@ def unsupported_in(rule: Rule, path: Path) -> Iterator[Unsupported]:
 def is_unsupported(policy: Policy) -> bool:
     """Whether some rule of the object asks for what can't be enforced."""
     return any(True for path, rule in rules_of(policy) for _ in unsupported_in(rule, path))
+
+
+def denies_all(source: PolicyObject) -> bool:
+    """Whether the object lowers to a denial of everything: accepted only because the user allowed what can't be
+    enforced.
+    """
+    return isinstance(source.model, Policy) and is_unsupported(source.model)
 
 
 def _peers(statement: Statement, place: Place) -> Iterator[Unsupported]:
