@@ -59,7 +59,12 @@ def _node(number: int) -> dict[str, Any]:
         {"type": "InternalIP", "address": str(IPv4Address("10.0.0.1") + number)},
         {"type": "InternalIP", "address": str(IPv6Address("fd00::1") + number)},
     ]
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"worker-{number}"}, "status": {"addresses": addresses}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": f"worker-{number}"},
+        "status": {"addresses": addresses},
+    }
 
 
 def _pod(number: int, node: int, size: ClusterSize, choose: random.Random) -> dict[str, Any]:

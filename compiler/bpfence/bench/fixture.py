@@ -192,7 +192,9 @@ def _inventory(workload_of: NDArray[np.int64]) -> Inventory:
         SPACE, ENDPOINT, _NOWHERE, {"app": ENDPOINT}, NODE, (IPv4Address("10.63.0.1"), IPv6Address("fd00:63::1"))
     )
     pods = [
-        Pod(SPACE, f"pod-{number:05}", _NOWHERE, labels[workload], "elsewhere", (address(number, 4), address(number, 6)))
+        Pod(
+            SPACE, f"pod-{number:05}", _NOWHERE, labels[workload], "elsewhere", (address(number, 4), address(number, 6))
+        )
         for number, workload in enumerate(workload_of.tolist())
     ]
     space = Namespace(SPACE, _NOWHERE, {"kubernetes.io/metadata.name": SPACE})

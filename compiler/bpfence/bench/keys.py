@@ -42,34 +42,45 @@ class Keys:
 
 
 def draw_keys(fixture: Fixture, distribution: str) -> Keys:
-    """``distribution``: hot (one key, an allowed one where there is any), random (every address alike) or zipf (few
-    addresses get most).
-    """
+    """``distribution``: hot, random or zipf. The same keys every time."""
     choose = np.random.default_rng(_SEED)
-    match distribution:
-        case "random" | "hot":
-            addresses = choose.integers(0, ADDRESSES, COUNT)
-        case "zipf":
-            weights = 1 / np.arange(1, ADDRESSES + 1) ** ZIPF_EXPONENT
-            ranks = np.searchsorted(np.cumsum(weights) / weights.sum(), choose.random(COUNT))
-            addresses = choose.permutation(ADDRESSES)[np.minimum(ranks, ADDRESSES - 1)]
-        case _:
-            raise ValueError(f"no key distribution {distribution}")
-    protocols, ports = _draw_ports(choose)
-    expected = fixture.expected(addresses, protocols, ports)
-    keys = Keys(addresses, protocols, ports, expected)
-    return _only(keys, int(np.argmax(expected))) if distribution == "hot" else keys
+    if distribution == "zipf":
+        addresses = _zipf_addresses(choose)
+        specs = _open_specs(fixture, addresses, choose)
+    else:
+        addresses = choose.integers(0, ADDRESSES, COUNT)
+        specs = choose.integers(0, len(PORT_SPECS), COUNT)
+    protocols, ports = _draw_ports(specs, choose)
+    keys = Keys(addresses, protocols, ports, fixture.expected(addresses, protocols, ports))
+    return _only(keys, int(np.argmax(keys.expected))) if distribution == "hot" else keys
 
 
 def _only(keys: Keys, place: int) -> Keys:
     """One key, again and again."""
-    columns = (keys.addresses, keys.protocols, keys.ports)
-    return Keys(*(np.full(COUNT, column[place]) for column in columns), np.full(COUNT, keys.expected[place]))
+    addresses, protocols, ports = (np.full(COUNT, c[place]) for c in (keys.addresses, keys.protocols, keys.ports))
+    return Keys(addresses, protocols, ports, np.full(COUNT, keys.expected[place]))
 
 
-def _draw_ports(choose: np.random.Generator) -> tuple[Longs, Longs]:
-    specs = np.array(PORT_SPECS)[choose.integers(0, len(PORT_SPECS), COUNT)]
-    inside = choose.integers(specs[:, 1], specs[:, 2] + 1)
+def _zipf_addresses(choose: np.random.Generator) -> Longs:
+    weights = 1 / np.arange(1, ADDRESSES + 1) ** ZIPF_EXPONENT
+    ranks = np.searchsorted(np.cumsum(weights) / weights.sum(), choose.random(COUNT))
+    order: Longs = choose.permutation(ADDRESSES)
+    return order[np.minimum(ranks, ADDRESSES - 1)]
+
+
+def _open_specs(fixture: Fixture, addresses: Longs, choose: np.random.Generator) -> Longs:
+    """For each address one of the port specs that are open to its workload."""
+    bits = fixture.specs_of_workload[fixture.workload_of[addresses], None] >> np.arange(
+        len(PORT_SPECS), dtype=np.uint64
+    )
+    chances = np.where(bits & np.uint64(1), choose.random((COUNT, len(PORT_SPECS))), -1.0)
+    chosen: Longs = chances.argmax(axis=1)
+    return chosen
+
+
+def _draw_ports(specs: Longs, choose: np.random.Generator) -> tuple[Longs, Longs]:
+    chosen = np.array(PORT_SPECS)[specs]
+    inside = choose.integers(chosen[:, 1], chosen[:, 2] + 1)
     anywhere = choose.random(COUNT) < 0.25
-    protocols = np.where(anywhere, choose.choice([TCP, UDP], COUNT), specs[:, 0])
+    protocols = np.where(anywhere, choose.choice([TCP, UDP], COUNT), chosen[:, 0])
     return protocols, np.where(anywhere, choose.integers(1, 65536, COUNT), inside)

@@ -23,7 +23,9 @@ class LazyBench:
 
 BENCHES: Mapping[str, LazyBench] = {
     "compile": LazyBench(
-        "bpfence.bench.compile_bench", "wall time and memory of compiling a cluster for one node, per stage", kernel=False
+        "bpfence.bench.compile_bench",
+        "wall time and memory of compiling a cluster for one node, per stage",
+        kernel=False,
     ),
     "verdict": LazyBench(
         "bpfence.bench.verdict", "cost of one decision over 65,536 addresses, beside two LPM policy lookups"

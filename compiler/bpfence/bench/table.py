@@ -22,7 +22,10 @@ def text_report(machine: Mapping[str, Any], results: Sequence[Result]) -> str:
     for result in results:
         groups.setdefault((result.bench, result.metric, result.unit), []).append(result)
     for (bench, metric, unit), rows in groups.items():
-        lines += ["", f"{bench}: {metric} [{unit}], median of {_sample_counts(rows)} samples (half the quartile distance)"]
+        lines += [
+            "",
+            f"{bench}: {metric} [{unit}], median of {_sample_counts(rows)} samples (half the quartile distance)",
+        ]
         lines += columns(_table(rows))
     return "\n".join(lines)
 

@@ -35,7 +35,9 @@ def command(names: tuple[str, ...], only_list: bool, quick: bool, output: str) -
         raise refusal
     facts = machine_facts()
     results = _run([name for name in chosen if refusal is None or not BENCHES[name].kernel], Effort(quick))
-    click.echo(json.dumps(report_document(facts, results), indent=1) if output == "json" else text_report(facts, results))
+    click.echo(
+        json.dumps(report_document(facts, results), indent=1) if output == "json" else text_report(facts, results)
+    )
     if refusal is not None:
         raise refusal
 
