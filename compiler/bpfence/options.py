@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 Engine = Literal["auto", "kubernetes", "calico", "cilium"]
 CiliumProfile = Literal["1.18", "1.20"]
+NameProfile = CiliumProfile | Literal["kubernetes"]
+"""Whose language a DNS name pattern is written in."""
+
 IpBlockMatchesPods = Literal["never", "always", "dialect"]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfence.classify.classification import Classification, classify, subjects_of
+from bpfence.classify.services import ServiceCell, service_cells
 from bpfence.diagnostics import Diagnostics
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.emit import EmitInput, emit_artefact
@@ -31,6 +32,7 @@ class Analysed:
     program: Program
     world: World
     diagnostics: Diagnostics
+    services: tuple[ServiceCell, ...] = ()
 
 
 def check_program(loaded: LoadedInput, options: Options) -> None:
@@ -53,7 +55,7 @@ def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = Non
         program = run_passes(program)
     with watch.stage("identity"):
         world = build_world(loaded.inventory)
-    return Analysed(program, world, loaded.diagnostics)
+    return Analysed(program, world, loaded.diagnostics, service_cells(loaded.inventory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def compile_with_classification(
         identities = number_identities(analysed.world, previous_identities)
     with watch.stage("classify"):
         subjects = tuple(subjects_of(endpoints))
-        classification = classify(analysed.program, analysed.world, subjects, merge=options.optimise)
+        classification = classify(analysed.program, analysed.world, subjects, options.optimise, analysed.services)
     with watch.stage("plan"):
         planned = plan_tables(classification, endpoints)
     with watch.stage("emit"):

@@ -15,12 +15,14 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
     PeerExpr,
     PeerNot,
 )
+from bpfence.selectors.fqdn import parse_pattern
 from bpfence.ir.nodes import Action, Direction, L4Match, Layer, NamedPort, Program, Ranges, tier_rules
 
 Labels = Mapping[str, str]
@@ -28,11 +30,12 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Place:
-    """An address with the labels of every object that has it. ``own_node``: it is the subject's node's."""
+    """An address with the labels of every object that has it. ``own_node``: it is the subject's node's. ``fqdn``: the name it was learnt for."""
 
     address: IPv4Address | IPv6Address
     objects: tuple[Labels, ...] = ()
     own_node: bool = False
+    fqdn: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def means(expr: PeerExpr, place: Place) -> bool:
             return any(place.address in network for network in networks)
         case OnOwnNode():
             return place.own_node
+        case LearntName(patterns, profile):
+            return place.fqdn != "" and any(parse_pattern(item, profile).matches(place.fqdn) for item in patterns)
         case PeerAll(items):
             return all(means(item, place) for item in items)
         case PeerAny(items):

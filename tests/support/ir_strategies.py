@@ -21,6 +21,7 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -33,6 +34,7 @@ from bpfence.ir.nodes import (
     Layer,
     NamedPort,
     Origin,
+    Point,
     Policy,
     Program,
     Ranges,
@@ -64,6 +66,7 @@ NETWORKS = tuple(
         "fd00::2/127",
     )
 )
+NAME_PATTERNS = ("*", "*.a.", "a.", "b.a.", "b*.a.")
 PORT_NAMES = ("http", "dns")
 PORTS = (0, 1, 2, 3, 79, 80, 81, 443, 65534, 65535)
 
@@ -113,12 +116,18 @@ def _in_prefixes() -> st.SearchStrategy[InPrefixes]:
     return chosen.map(lambda networks: InPrefixes(tuple(sorted(networks, key=network_key))))
 
 
+def _learnt_names() -> st.SearchStrategy[LearntName]:
+    patterns = st.sets(st.sampled_from(NAME_PATTERNS), max_size=3).map(lambda chosen: tuple(sorted(chosen)))
+    return st.builds(LearntName, patterns, st.sampled_from(("1.18", "1.20", "kubernetes")))
+
+
 def peer_exprs(max_leaves: int = 8) -> st.SearchStrategy[PeerExpr]:
     """Peer expressions, constants and odd nestings included."""
     leaves = st.one_of(
         label_exprs(3).map(HasObject),
         _in_prefixes(),
         st.just(OnOwnNode()),
+        _learnt_names(),
         st.sampled_from((PeerAll(), PeerAny())),
     )
     return st.recursive(leaves, _peer_nodes, max_leaves=max_leaves)
@@ -214,7 +223,8 @@ def tiers(draw: st.DrawFn) -> Tier:
 @st.composite
 def layers(draw: st.DrawFn) -> Layer:
     members = draw(st.lists(tiers(), max_size=2, unique_by=lambda tier: tier.name))
-    return Layer(draw(names), tuple(sorted(members, key=lambda tier: tier.order)), draw(names))
+    point = draw(st.sampled_from(Point))
+    return Layer(draw(names), tuple(sorted(members, key=lambda tier: tier.order)), draw(names), point)
 
 
 def programs() -> st.SearchStrategy[Program]:

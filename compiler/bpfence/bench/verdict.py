@@ -77,10 +77,10 @@ def run(effort: Effort, say: Say) -> Iterator[Result]:
         with pinned():
             cases = [case for item in prepared for case in item.cases]
             measured = _measure(cases, effort, say)
+        facts = [fact for item in prepared for fact in _facts(item)]
     say("")
-    for item in prepared:
-        yield from _facts(item)
     yield from _results(measured)
+    yield from facts
 
 
 def _prepare(place: Place, rules: int, say: Say) -> Prepared:

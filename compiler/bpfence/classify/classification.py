@@ -14,6 +14,7 @@ from bpfence.classify.l4 import L4Atoms, cut_l4
 from bpfence.classify.merge import MergedTables, merge_rows
 from bpfence.classify.peers import PeerClasses, classify_peers
 from bpfence.classify.rows import Row, RowBuilder, Subject, used_rules
+from bpfence.classify.services import ServiceCell, fill_service_cells, port_match
 from bpfence.identity.labels import LabelIndex, index_labels
 from bpfence.identity.named_ports import PortNumbers, Term, cluster_ports, rule_terms
 from bpfence.identity.world import PROTOCOL_WORDS, Entity, World
@@ -62,8 +63,14 @@ def index_program(program: Program, world: World) -> LabelIndex:
     return index_labels(world.entities, keys)
 
 
-def classify(program: Program, world: World, subjects: Sequence[Subject], merge: bool = True) -> Classification:
-    """Decide every packet of every subject."""
+def classify(
+    program: Program,
+    world: World,
+    subjects: Sequence[Subject],
+    merge: bool = True,
+    services: Sequence[ServiceCell] = (),
+) -> Classification:
+    """Decide every packet of every subject, packets to service addresses included."""
     labels = index_program(program, world)
     builder = RowBuilder(program, world, labels)
     rows: dict[int, tuple[int, Row]] = {}
@@ -77,9 +84,13 @@ def classify(program: Program, world: World, subjects: Sequence[Subject], merge:
     cluster = cluster_ports(world.entities)
     terms = [term for row in ordered for term in _row_terms(row, cluster)]
     nodes = [row.node for row in ordered]
-    peers = classify_peers(world.entities, labels, _term_peers(terms), nodes)
-    l4 = cut_l4(_term_l4(terms))
-    decided = tuple(decide_row(row, peers, l4, cluster) for row in ordered)
+    places = [cell.place for cell in services]
+    ports = [port_match(cell.protocol, n) for cell in services for n in (cell.port, *(b[1] for b in cell.backends))]
+    peers = classify_peers(world.entities, labels, (*_term_peers(terms), *places), nodes)
+    l4 = cut_l4((*_term_l4(terms), *ports))
+    decided = tuple(
+        fill_service_cells(decide_row(row, peers, l4, cluster), services, peers, l4) for row in ordered
+    )
     return Classification(peers, l4, decided, row_of, _merge(decided, peers, l4, merge))
 
 

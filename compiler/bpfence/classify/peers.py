@@ -25,6 +25,7 @@ from bpfence.ir.expressions import (
     LabelExpr,
     LabelOperator,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -104,6 +105,8 @@ class PeerClasses:
                 return self._holding(own_node_labels(node))[self.holders]
             case InPrefixes():
                 return self._inside(self._ranges[expression])
+            case LearntName():
+                return np.zeros(self.count, dtype=bool)
             case PeerNot(item):
                 return ~self.matches(item, node)
             case PeerAll(items):

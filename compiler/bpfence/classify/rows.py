@@ -23,14 +23,16 @@ from bpfence.ir.expressions import (
     LabelExpr,
     LabelNot,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
     PeerExpr,
     PeerNot,
 )
-from bpfence.ir.nodes import Direction, Layer, Policy, Program, Rule, Section, Tier, tier_rules
+from bpfence.ir.nodes import Direction, Layer, Point, Policy, Program, Rule, Section, Tier, tier_rules
 from bpfence.ir.walk import peer_leaves
+from bpfence.selectors.fqdn import parse_pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Row:
     node: str
     layers: tuple[ActiveLayer, ...]
     own_ports: PortNumbers
+    point: Point = Point.ENDPOINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ class RowBuilder:
     """Builds the rows of subjects; equal rows are one object."""
 
     def __init__(self, program: Program, world: World, labels: LabelIndex) -> None:
-        self._program = program
+        self._tiers = {
+            point: [(layer, tier) for layer in program.layers if layer.point is point for tier in layer.tiers]
+            for point in Point
+        }
         self._world = world
         self._labels = labels
         self._positions = {entity.name: position for position, entity in enumerate(world.entities)}
@@ -82,16 +88,15 @@ class RowBuilder:
             for layer in program.layers
             for tier in layer.tiers
         ]
-        self._selected: dict[tuple[int, Direction], tuple[tuple[Policy, ...], ...]] = {}
+        self._selected: dict[tuple[int, Direction, Point], tuple[tuple[Policy, ...], ...]] = {}
         self._rows: dict[object, Row] = {}
 
-    def row(self, subject: Subject, direction: Direction) -> Row | None:
-        """The subject's row, shared with all equal ones; None when nothing restricts it."""
-        selected = self._policies(subject.entity, direction)
-        tiers = [tier for layer in self._program.layers for tier in layer.tiers]
+    def row(self, subject: Subject, direction: Direction, point: Point = Point.ENDPOINT) -> Row | None:
+        """The subject's row at a point, shared with all equal ones; None when nothing restricts it there."""
+        selected = self._policies(subject.entity, direction, point)
         active = [
-            self._activate(t, chosen, subject, direction) if chosen else None
-            for t, chosen in zip(tiers, selected, strict=True)
+            self._activate(tier, chosen, subject, direction) if chosen else None
+            for (_, tier), chosen in zip(self._tiers[point], selected, strict=True)
         ]
         rules = [rule for item in active if item for rule in item.rules]
         if not any(active):
@@ -101,25 +106,30 @@ class RowBuilder:
         node = subject.entity.node if any(_mentions_node(rule) for rule in rules) else ""
         key = (
             direction,
+            point,
             node,
             tuple(sorted(own_ports.items())),
             tuple(tuple(map(id, chosen)) for chosen in selected),
             tuple(map(id, rules)),
         )
         if key not in self._rows:
-            self._rows[key] = Row(direction, node, self._layers(active), own_ports)
+            self._rows[key] = Row(direction, node, self._layers(active, point), own_ports, point)
         return self._rows[key]
 
-    def _policies(self, entity: Entity, direction: Direction) -> tuple[tuple[Policy, ...], ...]:
-        """Per tier of the program: the policies that select the entity and speak about the direction."""
+    def _policies(self, entity: Entity, direction: Direction, point: Point) -> tuple[tuple[Policy, ...], ...]:
+        """Per tier of the point: the policies that select the entity and speak about the direction."""
         profile = int(self._labels.profile_of[self._positions[entity.name]])
-        known = self._selected.get((profile, direction))
+        known = self._selected.get((profile, direction, point))
         if known is None:
             known = tuple(
-                tuple(policy for policy, bits in tier if policy.section(direction) is not None and bits[profile])
-                for tier in self._subjects
+                tuple(
+                    p
+                    for p in tier.policies
+                    if p.section(direction) is not None and self._labels.profiles(p.subject)[profile]
+                )
+                for _, tier in self._tiers[point]
             )
-            self._selected[profile, direction] = known
+            self._selected[profile, direction, point] = known
         return known
 
     def _activate(self, tier: Tier, chosen: tuple[Policy, ...], subject: Subject, direction: Direction) -> ActiveTier:
@@ -128,14 +138,14 @@ class RowBuilder:
         isolating = tuple(section for section in sections if section is not None and section.isolates)
         return ActiveTier(tier, rules, isolating)
 
-    def _layers(self, active: list[ActiveTier | None]) -> tuple[ActiveLayer, ...]:
-        layers = []
-        rest = iter(active)
-        for layer in self._program.layers:
-            tiers = tuple(item for _ in layer.tiers if (item := next(rest)) is not None)
-            if tiers:
-                layers.append(ActiveLayer(layer, tiers))
-        return tuple(layers)
+    def _layers(self, active: list[ActiveTier | None], point: Point) -> tuple[ActiveLayer, ...]:
+        tiers: dict[str, list[ActiveTier]] = {}
+        layers: dict[str, Layer] = {}
+        for (layer, _), item in zip(self._tiers[point], active, strict=True):
+            if item is not None:
+                layers[layer.name] = layer
+                tiers.setdefault(layer.name, []).append(item)
+        return tuple(ActiveLayer(layer, tuple(tiers[name])) for name, layer in layers.items())
 
     def _place(self, subject: Subject) -> Place:
         return Place(None, (subject.entity,)) if subject.address is None else place_of(subject.address, self._world)
@@ -158,10 +168,14 @@ def _mentions_node(rule: Rule) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One address with everybody who has it; a template has no address but is its own holder."""
+    """One address with everybody who has it; a template has no address but is its own holder.
+
+    ``fqdn``: the name under which the subject has learnt the address; empty = none.
+    """
 
     address: Address | None
     holders: tuple[Entity, ...]
+    fqdn: str = ""
 
 
 def place_of(address: Address, world: World) -> Place:
@@ -185,6 +199,8 @@ def place_matches(expression: PeerExpr, place: Place, node: str) -> bool:
             return any(entity_matches(labels, entity) for entity in place.holders)
         case OnOwnNode():
             return any(entity.kind == "node" and entity.node == node for entity in place.holders)
+        case LearntName(patterns, profile):
+            return place.fqdn != "" and any(parse_pattern(p, profile).matches(place.fqdn) for p in patterns)
         case _:
             assert_never(expression)
 

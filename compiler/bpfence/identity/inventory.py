@@ -93,8 +93,7 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``addresses``: ClusterIPs, external IPs and load-balancer addresses. ``selector`` None = a service without one.
-    """
+    """``addresses``: ClusterIPs, external IPs and load-balancer addresses. ``selector`` None = a service without one."""
 
     namespace: str
     name: str
@@ -115,6 +114,72 @@ class EndpointsEntry:
     ready: bool
     ports: tuple[tuple[str, int, int], ...]
     span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class HostEndpoint:
+    """An interface of a node that policy can select. ``interface``: a name, ``*`` or empty (found by ``addresses``).
+
+    ``labels``: effective ones, those of its profiles included. ``ports``: (name, protocol, number).
+    """
+
+    name: str
+    span: Span
+    node: str
+    interface: str = ""
+    addresses: tuple[Address, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[tuple[str, int, int], ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailsafePort:
+    """Never closed by host policy. ``network``: the remote addresses it holds for; None = any."""
+
+    protocol: int
+    port: int
+    network: Network | None = None
+
+
+DEFAULT_FAILSAFE_INGRESS = tuple(
+    FailsafePort(protocol, port)
+    for protocol, port in (
+        (6, 22),
+        (17, 68),
+        (6, 179),
+        (6, 2379),
+        (6, 2380),
+        (6, 5473),
+        (6, 6443),
+        (6, 6666),
+        (6, 6667),
+    )
+)
+DEFAULT_FAILSAFE_EGRESS = tuple(
+    FailsafePort(protocol, port)
+    for protocol, port in (
+        (17, 53),
+        (17, 67),
+        (6, 179),
+        (6, 2379),
+        (6, 2380),
+        (6, 5473),
+        (6, 6443),
+        (6, 6666),
+        (6, 6667),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What a FelixConfiguration says about hosts. ``workload_to_host``: what happens to allowed pod traffic to its own host."""
+
+    failsafe_ingress: tuple[FailsafePort, ...] = DEFAULT_FAILSAFE_INGRESS
+    failsafe_egress: tuple[FailsafePort, ...] = DEFAULT_FAILSAFE_EGRESS
+    workload_to_host: str = "Accept"
+    """``Accept``, ``Drop`` or ``Return`` (as Accept here: the host's own firewall decides)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ In: `Inventory`. Out: `World`, the view of the cluster that resolution, classifi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from bpfence.identity.inventory import Address, Inventory, Network, Node, Pod, Service
+from bpfence.identity.inventory import Address, HostEndpoint, Inventory, Network, Node, Pod, Service
 
 PROTOCOL_WORDS = {6: "TCP", 17: "UDP", 132: "SCTP"}
 DEFAULT_CLUSTER = "default"
@@ -71,13 +71,14 @@ class World:
         )
 
 
-def build_world(inventory: Inventory) -> World:
+def build_world(inventory: Inventory, host_endpoints: Iterable[HostEndpoint] = ()) -> World:
     """Flatten the inventory. Host-network pods are no entities: their addresses count to their node."""
     namespaces = {item.name: item.labels for item in inventory.namespaces}
     accounts = {(item.namespace, item.name): item.labels for item in inventory.service_accounts}
     entities = [_pod_entity(pod, namespaces, accounts) for pod in inventory.pods if not pod.host_network]
     entities += _node_entities(inventory)
     entities += [_service_entity(service) for service in inventory.services if service.addresses]
+    entities += [_host_endpoint_entity(item) for item in host_endpoints]
     entities.sort(key=lambda entity: entity.name)
     by_address: dict[Address, tuple[Entity, ...]] = {}
     for entity in entities:
@@ -135,7 +136,9 @@ def _node_entities(inventory: Inventory) -> list[Entity]:
         if pod.host_network and pod.node:
             extra.setdefault(pod.node, []).extend(pod.addresses)
     known = {node.name for node in inventory.nodes}
-    unknown = [Node(pod.node, pod.span) for pod in inventory.pods if pod.host_network and pod.node and pod.node not in known]
+    unknown = [
+        Node(pod.node, pod.span) for pod in inventory.pods if pod.host_network and pod.node and pod.node not in known
+    ]
     nodes = (*inventory.nodes, *{node.name: node for node in unknown}.values())
     return [_node_entity(node, extra.get(node.name, [])) for node in nodes]
 
@@ -147,6 +150,23 @@ def _node_entity(node: Node, extra: list[Address]) -> Entity:
     labels["meta:node"] = node.name
     addresses = tuple(dict.fromkeys((*node.addresses, *extra)))
     return Entity(f"node/{node.name}", "node", labels, host_networks(addresses), node.name)
+
+
+def _host_endpoint_entity(item: HostEndpoint) -> Entity:
+    labels = {f"label:{key}": value for key, value in item.labels.items()}
+    labels.update((f"port:{PROTOCOL_WORDS[protocol]}:{name}:{number}", "") for name, protocol, number in item.ports)
+    labels["meta:kind"] = "hostendpoint"
+    labels["meta:name"] = item.name
+    labels["meta:node"] = item.node
+    return Entity(
+        f"hep/{item.name}",
+        "hostendpoint",
+        labels,
+        host_networks(item.addresses),
+        item.node,
+        interface=item.interface,
+        ports=item.ports,
+    )
 
 
 def _service_entity(service: Service) -> Entity:

@@ -3,7 +3,7 @@
 ::
 
     labels  label:app else namespace:app in {"db", "web"}    !x   a & b   a | b   every   none
-    peers   [labels]   {10.0.0.0/8, fd00::/8}   own-node     !x   a & b   a | b   anyone  nobody
+    peers   [labels]   {10.0.0.0/8, fd00::/8}   own-node   names "1.20" {"*.example."}   !x   a & b   a | b   anyone  nobody
     l4      protocol tcp,udp to 80,443-445 from 1024-65535 named "http"/tcp/destination | any | never
 
 ``all(x)`` and ``any(x)`` stand for a conjunction or union of a single item. Expressions of a legal program have
@@ -28,6 +28,7 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -69,6 +70,8 @@ def peer_text(expr: PeerExpr) -> str:
             return f"{{{', '.join(map(str, expr.networks))}}}"
         case OnOwnNode():
             return "own-node"
+        case LearntName():
+            return f"names {quoted(expr.profile)} {{{', '.join(map(quoted, expr.patterns))}}}"
         case PeerNot():
             return f"!{_peer_operand(expr.item)}"
         case PeerAll():

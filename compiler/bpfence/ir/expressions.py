@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from bpfence.options import NameProfile
+
 Network = IPv4Network | IPv6Network
 
 
@@ -100,6 +102,17 @@ class OnOwnNode:
 
 
 @dataclass(frozen=True, slots=True)
+class LearntName:
+    """The address was learnt for a name that matches one of the patterns (canonical, sorted, unique).
+
+    ``profile``: whose pattern language it is (`bpfence.selectors.fqdn`). No table of this version knows learnt names: there it matches nothing.
+    """
+
+    patterns: tuple[str, ...]
+    profile: NameProfile
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAll:
     """Every item holds; no items: every address of both families."""
 
@@ -118,7 +131,7 @@ class PeerNot:
     item: PeerExpr
 
 
-PeerExpr = HasObject | InPrefixes | OnOwnNode | PeerAll | PeerAny | PeerNot
+PeerExpr = HasObject | InPrefixes | OnOwnNode | LearntName | PeerAll | PeerAny | PeerNot
 
 ANY_LABELS = LabelAll()
 NO_LABELS = LabelAny()

@@ -17,6 +17,7 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     Network,
     OnOwnNode,
     PeerAll,
@@ -36,11 +37,12 @@ INVARIANT: everything that walks an expression after lowering may recurse, becau
 MAX_PORT = 65535
 _META_KEYS = frozenset(f"meta:{name}" for name in ("kind", "namespace", "name", "serviceaccount", "node", "cluster"))
 _OPEN_PREFIXES = frozenset(("label", "namespace", "serviceaccount", "reserved"))
+_PATTERN = re.compile(r"\*|[-a-z0-9_*]*(\.[-a-z0-9_*]+)*\.")
 _PORT_KEY = re.compile(r"port:(TCP|UDP|SCTP):[^:]+:(\d{1,5})")
 
 
 def check_peer(expr: PeerExpr, depth: int = 1) -> None:
-    """IllegalProgram unless networks are sorted, unique prefixes and labels are legal, all within `MAX_DEPTH`."""
+    """IllegalProgram unless networks and names are sorted and unique, and labels are legal, all within `MAX_DEPTH`."""
     _check_depth(depth)
     match expr:
         case HasObject():
@@ -49,6 +51,8 @@ def check_peer(expr: PeerExpr, depth: int = 1) -> None:
             _check_networks(expr.networks)
         case OnOwnNode():
             return
+        case LearntName():
+            _check_patterns(expr.patterns)
         case PeerNot():
             check_peer(expr.item, depth + 1)
         case PeerAll() | PeerAny():
@@ -102,6 +106,14 @@ def _check_networks(networks: tuple[Network, ...]) -> None:
     keys = [network_key(network) for network in networks]
     if any(first >= second for first, second in pairwise(keys)):
         raise IllegalProgram("networks that are not sorted and unique")
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    if any(first >= second for first, second in pairwise(patterns)):
+        raise IllegalProgram("name patterns that are not sorted and unique")
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise IllegalProgram(f"name pattern {pattern!r} is not in canonical form")
 
 
 def _check_test(test: LabelTest) -> None:

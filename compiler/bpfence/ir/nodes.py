@@ -39,6 +39,20 @@ class Action(StrEnum):
     LOG = "log"
 
 
+class Point(StrEnum):
+    """Where on a packet's way a layer is asked.
+
+    ENDPOINT: at the workload, or for traffic that ends or begins in the host itself. The others are points of host endpoints: UNTRACKED before
+    connection tracking, every packet alone; PRE_DNAT for new flows that enter, with the destination they had on the wire; FORWARD for flows
+    that the host passes on. At UNTRACKED and PRE_DNAT a packet that no rule decides goes on to the next point; elsewhere it is allowed.
+    """
+
+    ENDPOINT = "endpoint"
+    UNTRACKED = "untracked"
+    PRE_DNAT = "pre-dnat"
+    FORWARD = "forward"
+
+
 Side = Literal["source", "destination"]
 
 
@@ -161,6 +175,12 @@ class Layer:
     name: str
     tiers: tuple[Tier, ...]
     unmatched: str = "no policy selects the endpoint"
+    point: Point = Point.ENDPOINT
+
+    @property
+    def decides_all(self) -> bool:
+        """Whether what no tier decides is allowed; else the next point is asked."""
+        return self.point in (Point.ENDPOINT, Point.FORWARD)
 
 
 @dataclass(frozen=True, slots=True)

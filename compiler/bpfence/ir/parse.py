@@ -25,13 +25,14 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
     PeerExpr,
     PeerNot,
 )
-from bpfence.ir.nodes import Action, L4Match, Layer, Origin, Policy, Program, Rule, Section, Tier
+from bpfence.ir.nodes import Action, L4Match, Layer, Origin, Point, Policy, Program, Rule, Section, Tier
 from bpfence.ir.tokens import (
     Criterion,
     IrSyntaxError,
@@ -39,6 +40,7 @@ from bpfence.ir.tokens import (
     read_criterion,
     read_network,
     read_place,
+    read_profile,
     read_string,
     read_word,
 )
@@ -85,8 +87,8 @@ class _Builder(Transformer[Token, Program]):
     def start(self, *layers: Layer) -> Program:
         return Program(layers)
 
-    def layer(self, name: Token, unmatched: Token, *tiers: Tier) -> Layer:
-        return Layer(read_string(name), tiers, read_string(unmatched))
+    def layer(self, name: Token, point: Token | None, unmatched: Token, *tiers: Tier) -> Layer:
+        return Layer(read_string(name), tiers, read_string(unmatched), Point(point or Point.ENDPOINT))
 
     def tier(
         self,
@@ -192,6 +194,9 @@ class _Builder(Transformer[Token, Program]):
 
     def on_own_node(self) -> OnOwnNode:
         return OnOwnNode()
+
+    def learnt_name(self, profile: Token, patterns: tuple[str, ...]) -> LearntName:
+        return LearntName(patterns, read_profile(profile))
 
     def has_object(self, labels: LabelExpr) -> HasObject:
         return HasObject(labels)

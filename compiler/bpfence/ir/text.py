@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 
 from bpfence.ir.expression_text import l4_text, label_text, peer_text, quoted
 from bpfence.ir.expressions import ANYONE
-from bpfence.ir.nodes import Layer, Origin, Policy, Program, Rule, Section, Tier
+from bpfence.ir.nodes import Layer, Origin, Point, Policy, Program, Rule, Section, Tier
 
 _BARE_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 _BARE_FIELD = re.compile(r"[A-Za-z0-9_.\[\]-]+")
@@ -33,7 +33,8 @@ def program_text(program: Program) -> str:
 
 
 def _layer_lines(layer: Layer) -> Iterator[str]:
-    yield f"layer {quoted(layer.name)} unmatched {quoted(layer.unmatched)}"
+    point = "" if layer.point is Point.ENDPOINT else f" point {layer.point.value}"
+    yield f"layer {quoted(layer.name)}{point} unmatched {quoted(layer.unmatched)}"
     for tier in layer.tiers:
         yield from _tier_lines(tier)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import cast
+from typing import cast, get_args
 
 from lark import Token
 
@@ -13,6 +13,7 @@ from bpfence.errors import BpfenceError
 from bpfence.ir.expression_text import PROTOCOL_WORDS
 from bpfence.ir.expressions import Network
 from bpfence.ir.nodes import L4Match, NamedPort, Ranges, Side
+from bpfence.options import CiliumProfile, NameProfile
 from bpfence.source.spans import Span
 
 _NUMBERS = {word: number for number, word in PROTOCOL_WORDS.items()}
@@ -71,6 +72,14 @@ def read_string(token: Token) -> str:
 def read_word(token: Token) -> str:
     """The value of a word that may stand without quotes."""
     return read_string(token) if token.startswith('"') else str(token)
+
+
+def read_profile(token: Token) -> NameProfile:
+    """The language of name patterns."""
+    word = read_string(token)
+    if word != "kubernetes" and word not in get_args(CiliumProfile):
+        raise fail_at(token, "unknown language of names")
+    return cast("NameProfile", word)
 
 
 def read_network(token: Token) -> Network:

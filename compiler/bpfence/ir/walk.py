@@ -12,6 +12,7 @@ from bpfence.ir.expressions import (
     LabelExpr,
     LabelNot,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -33,7 +34,7 @@ def label_tests(expression: LabelExpr) -> Iterator[LabelTest]:
                 stack.extend(reversed(items))
 
 
-def peer_leaves(expression: PeerExpr) -> Iterator[HasObject | InPrefixes | OnOwnNode]:
+def peer_leaves(expression: PeerExpr) -> Iterator[HasObject | InPrefixes | OnOwnNode | LearntName]:
     """Every leaf, left to right."""
     stack: list[PeerExpr] = [expression]
     while stack:
@@ -42,5 +43,5 @@ def peer_leaves(expression: PeerExpr) -> Iterator[HasObject | InPrefixes | OnOwn
                 stack.append(item)
             case PeerAll(items) | PeerAny(items):
                 stack.extend(reversed(items))
-            case HasObject() | InPrefixes() | OnOwnNode() as leaf:
+            case HasObject() | InPrefixes() | OnOwnNode() | LearntName() as leaf:
                 yield leaf

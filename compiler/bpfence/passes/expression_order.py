@@ -13,6 +13,7 @@ from bpfence.ir.expressions import (
     LabelExpr,
     LabelNot,
     LabelTest,
+    LearntName,
     OnOwnNode,
     PeerAll,
     PeerAny,
@@ -41,7 +42,7 @@ def label_order(expr: LabelExpr) -> SortKey:
 
 
 def peer_order(expr: PeerExpr) -> SortKey:
-    """Own node, objects, prefixes; then negations, conjunctions, unions."""
+    """Own node, objects, prefixes, names; then negations, conjunctions, unions."""
     match expr:
         case OnOwnNode():
             return (0,)
@@ -49,11 +50,13 @@ def peer_order(expr: PeerExpr) -> SortKey:
             return (1, label_order(expr.labels))
         case InPrefixes():
             return (2, *map(network_key, expr.networks))
+        case LearntName():
+            return (3, expr.profile, *expr.patterns)
         case PeerNot():
-            return (3, peer_order(expr.item))
+            return (4, peer_order(expr.item))
         case PeerAll():
-            return (4, *map(peer_order, expr.items))
-        case PeerAny():
             return (5, *map(peer_order, expr.items))
+        case PeerAny():
+            return (6, *map(peer_order, expr.items))
         case _:
             assert_never(expr)

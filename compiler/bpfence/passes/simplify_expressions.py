@@ -20,6 +20,7 @@ from bpfence.ir.expressions import (
     LabelNot,
     LabelOperator,
     LabelTest,
+    LearntName,
     Network,
     OnOwnNode,
     PeerAll,
@@ -110,6 +111,8 @@ class _Simplifier:
                 return _rebuilt_prefixes(expr, collapse_prefixes(expr.networks))
             case OnOwnNode():
                 return expr
+            case LearntName():
+                return expr if expr.patterns else NOBODY
             case PeerNot():
                 return _negate_peer(expr, self.peer(expr.item))
             case PeerAll():

@@ -58,7 +58,7 @@ class Pods:
                 return self.selects(expression, pod)
             case ir.InPrefixes(networks):
                 return any(is_inside(ip_network(address), item) for address in pod.addresses for item in networks)
-            case ir.OnOwnNode():
+            case ir.OnOwnNode() | ir.LearntName():
                 return False
             case ir.PeerAll(items):
                 return all(self.means(item, pod) for item in items)

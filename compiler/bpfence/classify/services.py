@@ -1,0 +1,142 @@
+"""Service addresses: on a node with kube-proxy a pod's packet still carries the service's address when policy sees it.
+
+In: the inventory's services and their endpoints. Out: `ServiceCell`s, and rows whose cells for service addresses repeat what the row says about the
+backends: allowed exactly when every ready backend is allowed at its target port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpfence.classify.decide import Decision, LayerOutcome, RowDecisions
+from bpfence.classify.l4 import L4Atoms
+from bpfence.classify.peers import PeerClasses
+from bpfence.classify.rows import Row
+from bpfence.identity.inventory import Address, EndpointsEntry, Inventory, Service, ServicePort
+from bpfence.ir.expressions import InPrefixes
+from bpfence.ir.nodes import Direction, L4Match, Point
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCell:
+    """One service port at addresses of one family. ``backends``: (address, number) of each ready backend, sorted; of the same family."""
+
+    service: str
+    addresses: tuple[Address, ...]
+    protocol: int
+    port: int
+    backends: tuple[tuple[Address, int], ...]
+
+    @property
+    def place(self) -> InPrefixes:
+        return InPrefixes(tuple(ip_network(address) for address in self.addresses))
+
+    @property
+    def l4(self) -> L4Match:
+        return port_match(self.protocol, self.port)
+
+
+def port_match(protocol: int, port: int) -> L4Match:
+    """Exactly one destination port of one protocol."""
+    return L4Match(((protocol, protocol),), destination_ports=((port, port),))
+
+
+def service_cells(inventory: Inventory) -> tuple[ServiceCell, ...]:
+    """Every service address and port, NodePorts at every node's address included; earlier services win where two claim one place."""
+    entries: dict[tuple[str, str], list[EndpointsEntry]] = {}
+    for entry in inventory.endpoints:
+        entries.setdefault((entry.namespace, entry.service), []).append(entry)
+    nodes = tuple(address for node in inventory.nodes for address in node.addresses)
+    taken: set[tuple[Address, int, int]] = set()
+    cells = []
+    for service in inventory.services:
+        mine = entries.get((service.namespace, service.name), [])
+        for port in service.ports:
+            for cell in _port_cells(service, port, mine, nodes):
+                free = tuple(a for a in cell.addresses if (a, cell.protocol, cell.port) not in taken)
+                taken.update((address, cell.protocol, cell.port) for address in free)
+                if free:
+                    cells.append(replace(cell, addresses=free))
+    return tuple(cells)
+
+
+def _port_cells(
+    service: Service, port: ServicePort, entries: Sequence[EndpointsEntry], nodes: tuple[Address, ...]
+) -> Iterator[ServiceCell]:
+    backends = tuple(sorted(set(_backends(port, entries)), key=lambda item: (item[0].version, item[0].packed, item[1])))
+    places = [(service.addresses, port.port)]
+    if port.node_port:
+        places.append((nodes, port.node_port))
+    for addresses, number in places:
+        for version in (4, 6):
+            here = tuple(sorted({a for a in addresses if a.version == version}, key=int))
+            there = tuple(item for item in backends if item[0].version == version)
+            if here:
+                yield ServiceCell(f"{service.namespace}/{service.name}", here, port.protocol, number, there)
+
+
+def _backends(port: ServicePort, entries: Iterable[EndpointsEntry]) -> Iterator[tuple[Address, int]]:
+    for entry in entries:
+        for name, protocol, number in entry.ports:
+            if entry.ready and name == port.name and protocol == port.protocol:
+                yield entry.address, number
+
+
+def find_cell(cells: Iterable[ServiceCell], address: Address, protocol: int, port: int | None) -> ServiceCell | None:
+    """The service that answers at an address and port."""
+    for cell in cells:
+        if cell.protocol == protocol and cell.port == port and address in cell.addresses:
+            return cell
+    return None
+
+
+def isolates(row: Row) -> bool:
+    """Whether some layer of the row denies what nothing allows."""
+    return any(tier.isolating for layer in row.layers for tier in layer.tiers)
+
+
+def no_backend(row: Row, cell: ServiceCell) -> Decision:
+    """The decision about a service without a ready backend, for an isolated endpoint."""
+    layer = next(layer for layer in row.layers if any(tier.isolating for tier in layer.tiers))
+    tier = next(tier for tier in layer.tiers if tier.isolating)
+    origins = tuple(section.origin for section in tier.isolating)
+    return Decision((LayerOutcome(layer.layer.name, False, "no-backend", tier.tier.name, None, origins),))
+
+
+def fill_service_cells(
+    decided: RowDecisions, cells: Sequence[ServiceCell], peers: PeerClasses, l4: L4Atoms
+) -> RowDecisions:
+    """The row with its cells at service addresses made from those of the backends. Only egress of workloads has any."""
+    row = decided.row
+    if row.direction is not Direction.EGRESS or row.point is not Point.ENDPOINT or not cells:
+        return decided
+    numbers = decided.numbers.copy()
+    decisions = list(decided.decisions)
+    allowed = np.array([decision.allowed for decision in decided.decisions], dtype=bool)
+    for cell in cells:
+        where = np.flatnonzero(peers.matches(cell.place, row.node))
+        atoms = l4.matches(cell.l4)
+        if cell.backends:
+            numbers[np.ix_(where, atoms)] = _verdict(cell, decided.numbers, allowed, peers, l4)
+        elif isolates(row):
+            decisions.append(no_backend(row, cell))
+            numbers[np.ix_(where, atoms)] = len(decisions) - 1
+    return RowDecisions(row, numbers, tuple(decisions))
+
+
+def _verdict(
+    cell: ServiceCell, numbers: NDArray[np.int32], allowed: NDArray[np.bool_], peers: PeerClasses, l4: L4Atoms
+) -> NDArray[np.int32]:
+    """Per source port class: the first backend's decision that denies, else the first backend's."""
+    result: NDArray[np.int32] | None = None
+    for address, number in cell.backends:
+        peer = int(peers.class_of[peers.atoms.atom_of(address)])
+        row = numbers[peer, l4.matches(port_match(cell.protocol, number))]
+        result = row if result is None else np.where(allowed[result], np.where(allowed[row], result, row), result)
+    assert result is not None
+    return result.astype(np.int32)

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Writes docs/coverage.md: which packet tables and which refusals the tests have, per policy language.
+
+Read from tests/packets/*.yaml and policies/bad/*. ``--check`` writes nothing and exits 1 when the file is out of date.
+Run it with the Python of the virtual environment.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "coverage.md"
+EXPECT = re.compile(r"# expect: ([A-Z0-9]+\d{3}):\d+")
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "|<*_[`"})
+LANGUAGES = {
+    "kubernetes": "Kubernetes NetworkPolicy",
+    "cluster": "Kubernetes ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy",
+    "cilium": "Cilium",
+    "calico": "Calico",
+}
+"""By the first word of a table file's name; files with another one come last."""
+
+
+def main(arguments: list[str]) -> int:
+    text = document()
+    if "--check" not in arguments:
+        TARGET.parent.mkdir(exist_ok=True)
+        TARGET.write_text(text)
+        return 0
+    current = TARGET.exists() and TARGET.read_text() == text
+    print("docs/coverage.md is current" if current else "out of date: run tools/rule_coverage.py")
+    return 0 if current else 1
+
+
+def document() -> str:
+    """The whole file."""
+    lines = [
+        "# Coverage of the languages",
+        "",
+        "Written by `tools/rule_coverage.py`; do not edit.",
+        "",
+        "A *packet table* is a policy, a world and packets with the verdict each must get. Every row is answered by",
+        "the reference evaluator, by `explain`, by the emitted tables and by the program in the kernel; all four must",
+        "say what the row says. Tables whose addresses have an IPv6 twin run a second time over IPv6.",
+    ]
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(ROOT.glob("tests/packets/*.yaml")):
+        groups.setdefault(path.stem.partition("-")[0], []).append(path)
+    known = [word for word in LANGUAGES if word in groups]
+    for word in (*known, *sorted(groups.keys() - LANGUAGES)):
+        lines += ["", f"## {LANGUAGES.get(word, word)}"]
+        for path in groups[word]:
+            lines += _table_lines(path)
+    lines += [
+        "",
+        "## Refusals",
+        "",
+        "Input that must fail, each with one code at one line. [diagnostics.md](diagnostics.md) has the messages.",
+    ]
+    for folder in sorted(path for path in ROOT.glob("policies/bad/*") if path.is_dir()):
+        lines += _refusal_lines(folder)
+    return "\n".join((*lines, ""))
+
+
+def _table_lines(path: Path) -> Iterator[str]:
+    tables = [table for table in yaml.load_all(path.read_text(), yaml.CSafeLoader) if table]
+    rows = sum(len(table["flows"]) for table in tables)
+    yield ""
+    yield f"[{path.name}](../{path.relative_to(ROOT).as_posix()}): {len(tables)} tables, {rows} packets"
+    yield ""
+    yield "| table | packets | allow | deny | over IPv6 too |"
+    yield "|---|---|---|---|---|"
+    yield from map(_table_line, tables)
+
+
+def _table_line(table: dict[str, Any]) -> str:
+    verdicts = [flow["expect"] for flow in table["flows"]]
+    twin = "yes" if table.get("twin", True) else "no"
+    name = str(table["name"]).translate(MARKDOWN)
+    return f"| {name} | {len(verdicts)} | {verdicts.count('allow')} | {verdicts.count('deny')} | {twin} |"
+
+
+def _refusal_lines(folder: Path) -> Iterator[str]:
+    samples = sorted(folder.glob("*.yaml"))
+    yield ""
+    yield f"### {folder.name}: {len(samples)} samples"
+    yield ""
+    for path in samples:
+        found = EXPECT.match(path.read_text())
+        yield f"- {found[1] if found else 'no code'} [{path.stem}](../{path.relative_to(ROOT).as_posix()})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
