@@ -36,8 +36,10 @@ static __always_inline int judge(struct __sk_buff *skb, const bool ingress)
 	}
 	if (is_link_control(packet) || is_too_big(packet))
 		return REASON_UNTRACKED;
-	if (rows->egress == UNRESTRICTED && rows->ingress == UNRESTRICTED)
-		return REASON_UNTRACKED;
+	/*
+	 * An endpoint that nothing restricts is tracked all the same: a policy that comes later must
+	 * know who opened the connections that are there.
+	 */
 	if (packet->fragment == LATER_FRAGMENT) {
 		if ((ingress ? rows->ingress : rows->egress) == UNRESTRICTED)
 			return REASON_UNTRACKED;

@@ -15,11 +15,8 @@ class Flow:
     """The first packet of a connection between two parties.
 
     ``source`` and ``destination``: ``namespace/pod`` of a pod of the inventory, ``node/NAME`` for a node's own
-    processes, or an IP address
-    in text (an address of a known pod or node means that pod or node). Ports only with TCP, UDP, SCTP; type and code
-    only with ICMP.
-    ``source_address`` and ``destination_address`` choose among a party's addresses; empty = the first of the family
-    that both have.
+    processes, or an IP address in text (an address of a known pod or node means that pod or node). Ports only with
+    TCP, UDP, SCTP; type and code only with ICMP. ``family``: 4 or 6; None = the first that both parties have.
     """
 
     source: str
@@ -30,6 +27,16 @@ class Flow:
     icmp_type: int | None = None
     icmp_code: int | None = None
     family: int | None = None
+    interface: str = ""
+    """the host interface that traffic from and to the outside uses; empty = of the node's host endpoints the one with
+    the smallest name"""
+    original_destination: str = ""
+    """the address on the wire before it was translated to ``destination`` (a service's, or a node's); empty = the same"""
+    original_port: int | None = None
+    """the destination port on the wire before translation; None = the same"""
+    fqdn: str = ""
+    """to an outside address: the name under which the source has learnt it; to a port whose queries are filtered: the
+    name asked for"""
 
 
 def protocol_name(number: int) -> str:

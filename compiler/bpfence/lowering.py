@@ -38,8 +38,8 @@ def network_policy_engine(policies: Policies, options: Options) -> Engine:
 
 
 def _has_policies(objects: tuple[PolicyObject, ...]) -> bool:
-    """Whether there is a policy among them: tiers, sets and CIDR groups alone make no layer."""
-    return any(item.kind.endswith("NetworkPolicy") for item in objects)
+    """Whether there is a policy in force among them: tiers, sets, CIDR groups and staged policies make no layer."""
+    return any(item.kind.endswith("NetworkPolicy") and not item.kind.startswith("Staged") for item in objects)
 
 
 def lower_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> Program:

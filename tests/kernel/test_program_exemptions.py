@@ -40,7 +40,7 @@ def test_an_unrestricted_endpoint_may_not_borrow_addresses(plane: Plane) -> None
     tables = Tables(PLAIN)
     tables.endpoint(0, 1, [POD])
     plane.fill(tables)
-    assert plane.egress(frames.udp(POD, 5, PEER, 53)) == "untracked"
+    assert plane.egress(frames.udp(POD, 5, PEER, 53)) == "allowed"
     assert plane.egress(frames.udp("10.0.0.6", 5, PEER, 53)) == "source-check"
     assert plane.egress(frames.udp(POD6, 5, PEER6, 53)) == "source-check"
 

@@ -112,13 +112,13 @@ def test_icmp_of_the_other_family_is_a_plain_protocol(plane: Plane) -> None:
     assert plane.ingress(frames.ip(PEER, POD, ICMPV6, frames.icmp_header(128))) == "denied"
 
 
-def test_an_unrestricted_endpoint_passes_without_state(plane: Plane) -> None:
+def test_an_unrestricted_endpoint_is_tracked_for_policies_to_come(plane: Plane) -> None:
     tables = Tables(PLAIN)
     tables.endpoint(0, 1, [POD])
     plane.fill(tables)
-    assert plane.egress(frames.tcp(POD, 5, PEER, 80)) == "untracked"
-    assert plane.ingress(frames.tcp(PEER, 5, POD, 80)) == "untracked"
-    assert plane.connections() == []
+    assert plane.egress(frames.tcp(POD, 5, PEER, 80)) == "allowed"
+    assert plane.ingress(frames.tcp(PEER, 80, POD, 5)) == "allowed"
+    assert len(plane.connections()) == 1
 
 
 def test_rows_belong_to_one_address_of_the_endpoint(plane: Plane) -> None:
@@ -126,7 +126,7 @@ def test_rows_belong_to_one_address_of_the_endpoint(plane: Plane) -> None:
     tables.endpoint(0, 1, ["10.0.0.6"])
     plane.fill(tables)
     assert plane.ingress(frames.udp(PEER, 5, POD, 53)) == "denied"
-    assert plane.ingress(frames.udp(PEER, 5, "10.0.0.6", 53)) == "untracked"
+    assert plane.ingress(frames.udp(PEER, 5, "10.0.0.6", 53)) == "allowed"
 
 
 def test_an_address_that_is_not_the_endpoints_meets_its_first_rows(plane: Plane) -> None:

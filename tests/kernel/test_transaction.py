@@ -92,6 +92,21 @@ def test_established_connections_follow_the_new_policy(node: NodeUnderTest) -> N
         assert not cart.talk(0.3)
 
 
+NO_EGRESS = (
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: quiet, namespace: shop}\n"
+    "spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: []}"
+)
+
+
+def test_a_first_policy_for_an_endpoint_stops_what_it_has_open(node: NodeUnderTest) -> None:
+    """Nothing restricted web before; who opened its connection is known all the same."""
+    node.apply(node.compile(WEB_TO_DB))
+    with OpenConnection(node.world, FLOWS[0]) as web:
+        assert web.talk()
+        node.apply(node.compile(WEB_TO_DB, NO_EGRESS))
+        assert not web.talk(0.3)
+
+
 def test_new_interface_is_attached_and_a_retired_one_detached(node: NodeUnderTest) -> None:
     two = {name: PODS[name] for name in ("shop/web", "shop/db")}
     node.apply(node.compile(WEB_TO_DB, pods=two))

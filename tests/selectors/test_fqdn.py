@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfence.selectors.fqdn import depends_on_profile, name_problem, parse_pattern, pattern_problem
+from bpfence.selectors.fqdn import canonical_pattern, depends_on_profile, name_problem, parse_pattern, pattern_problem
 
 # pattern, name, 1.18, 1.20
 TABLE = [
@@ -58,6 +58,44 @@ def test_match_all_of_queries_takes_every_name() -> None:
     assert parse_pattern("*", "1.20").matches("a!b", any_query=True)
     assert not parse_pattern("*", "1.20").matches("a!b")
     assert not parse_pattern("*.example", "1.20").matches("a!b.example", any_query=True)
+
+
+# The table of domainNames, and what tells its stars from Cilium's.
+DOMAIN_NAMES = [
+    ("kasse.example", "kasse.example", True),
+    ("Kasse.example.", "kasse.EXAMPLE", True),
+    ("kasse.example", "a.kasse.example", False),
+    ("*.kasse.example", "kasse.example", False),
+    ("*.kasse.example", "a.kasse.example", True),
+    ("*.kasse.example", "b.a.kasse.example.", True),
+    ("*.kasse.example", "akasse.example", False),
+    ("*.kasse.example", ".kasse.example", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "name", "expected"), DOMAIN_NAMES)
+def test_domain_names(pattern: str, name: str, expected: bool) -> None:
+    assert parse_pattern(pattern, "kubernetes").matches(name) is expected
+
+
+@pytest.mark.parametrize("pattern", ["*", "*.", "**.a", "a.*.b", "a*.b", "*.*.a"])
+def test_domain_names_have_one_star(pattern: str) -> None:
+    with pytest.raises(ValueError, match="star"):
+        parse_pattern(pattern, "kubernetes")
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("Shop.example", "shop.example.", "shop.example."),
+        ("*", "*", "*"),
+        ("**.", "**.", "*"),
+        ("*.A.", "*.a.", "*.a."),
+    ],
+)
+def test_canonical_pattern(text: str, old: str, new: str) -> None:
+    assert canonical_pattern(text, "1.18") == old
+    assert canonical_pattern(text, "1.20") == new
 
 
 @pytest.mark.parametrize("text", ["", ".a", "a..b", "a b", "a/b", "a" * 256, "é.example", "a\n"])

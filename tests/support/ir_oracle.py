@@ -22,15 +22,18 @@ from bpfence.ir.expressions import (
     PeerExpr,
     PeerNot,
 )
-from bpfence.selectors.fqdn import parse_pattern
 from bpfence.ir.nodes import Action, Direction, L4Match, Layer, NamedPort, Program, Ranges, tier_rules
+from bpfence.selectors.fqdn import parse_pattern
 
 Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Place:
-    """An address with the labels of every object that has it. ``own_node``: it is the subject's node's. ``fqdn``: the name it was learnt for."""
+    """An address with the labels of every object that has it.
+
+    ``own_node``: it is the subject's node's. ``fqdn``: the name it was learnt for.
+    """
 
     address: IPv4Address | IPv6Address
     objects: tuple[Labels, ...] = ()

@@ -118,7 +118,7 @@ def _in_prefixes() -> st.SearchStrategy[InPrefixes]:
 
 def _learnt_names() -> st.SearchStrategy[LearntName]:
     patterns = st.sets(st.sampled_from(NAME_PATTERNS), max_size=3).map(lambda chosen: tuple(sorted(chosen)))
-    return st.builds(LearntName, patterns, st.sampled_from(("1.18", "1.20", "kubernetes")))
+    return st.builds(LearntName, patterns, st.sampled_from(("1.18", "1.20")))
 
 
 def peer_exprs(max_leaves: int = 8) -> st.SearchStrategy[PeerExpr]:

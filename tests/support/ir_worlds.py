@@ -15,7 +15,8 @@ IPV6 = ("fd00::", "fd00::1", "fd00::2", "fd00::3", "fd00::4", "2001:db8::1")
 ADDRESSES = tuple(map(ip_address, (*IPV4, *IPV6)))
 
 objects = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES))
-places = st.builds(Place, st.sampled_from(ADDRESSES), st.lists(objects, max_size=2).map(tuple), st.booleans())
+learnt = st.sampled_from(("", "a", "b.a", "c.b.a"))
+places = st.builds(Place, st.sampled_from(ADDRESSES), st.lists(objects, max_size=2).map(tuple), st.booleans(), learnt)
 
 
 @st.composite

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "compile": LazyCommand("bpfence.cli.compile", "Compile policies into an artefact folder."),
     "explain": LazyCommand("bpfence.cli.explain", "Say which rule allows or denies a connection."),
     "list": LazyCommand("bpfence.cli.list_connections", "List every allowed connection."),
+    "fqdn": LazyCommand("bpfence.cli.fqdn", "Try DNS name patterns of Cilium policies."),
     "selector": LazyCommand("bpfence.cli.selector", "Try selectors of Calico policies."),
     "apply": LazyCommand("bpfence.cli.apply", "Bring policies into force on this node."),
     "status": LazyCommand("bpfence.cli.status", "Show what is in force on this node."),

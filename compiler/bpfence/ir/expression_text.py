@@ -3,7 +3,8 @@
 ::
 
     labels  label:app else namespace:app in {"db", "web"}    !x   a & b   a | b   every   none
-    peers   [labels]   {10.0.0.0/8, fd00::/8}   own-node   names "1.20" {"*.example."}   !x   a & b   a | b   anyone  nobody
+    peers   [labels]   {10.0.0.0/8, fd00::/8}   own-node     !x   a & b   a | b   anyone  nobody
+            names "1.20" {"*.shop.example."}
     l4      protocol tcp,udp to 80,443-445 from 1024-65535 named "http"/tcp/destination | any | never
 
 ``all(x)`` and ``any(x)`` stand for a conjunction or union of a single item. Expressions of a legal program have

@@ -105,7 +105,8 @@ class OnOwnNode:
 class LearntName:
     """The address was learnt for a name that matches one of the patterns (canonical, sorted, unique).
 
-    ``profile``: whose pattern language it is (`bpfence.selectors.fqdn`). No table of this version knows learnt names: there it matches nothing.
+    ``profile``: whose pattern language it is (`bpfence.selectors.fqdn`). No table of this version knows learnt names:
+    there it matches nothing.
     """
 
     patterns: tuple[str, ...]

@@ -42,9 +42,10 @@ class Action(StrEnum):
 class Point(StrEnum):
     """Where on a packet's way a layer is asked.
 
-    ENDPOINT: at the workload, or for traffic that ends or begins in the host itself. The others are points of host endpoints: UNTRACKED before
-    connection tracking, every packet alone; PRE_DNAT for new flows that enter, with the destination they had on the wire; FORWARD for flows
-    that the host passes on. At UNTRACKED and PRE_DNAT a packet that no rule decides goes on to the next point; elsewhere it is allowed.
+    ENDPOINT: at the workload, or for traffic that ends or begins in the host itself. The others are points of host
+    endpoints: UNTRACKED before connection tracking, every packet alone; PRE_DNAT for new flows that enter, with the
+    destination they had on the wire; FORWARD for flows that the host passes on. At UNTRACKED and PRE_DNAT a packet
+    that no rule decides goes on to the next point; elsewhere it is allowed.
     """
 
     ENDPOINT = "endpoint"

@@ -17,7 +17,7 @@ from bpfence.emit.artefact import Artefact
 from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction
 from bpfence.loader.frames import first_frame
 from bpfence.loader.interfaces import EndpointInterface
-from bpfence.plan.layout import ADDRESS6_ENTRY, UNRESTRICTED
+from bpfence.plan.layout import ADDRESS6_ENTRY
 from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX, Packet, Simulator
 
 Address = IPv4Address | IPv6Address
@@ -107,14 +107,8 @@ def _probe(simulator: Simulator, side: _Side, peer: Address, choice: _L4) -> Pro
     packet = Packet(side.interface.endpoint.name, side.direction, side.own, peer, choice.protocol, *ports)
     ends = (side.own, peer) if side.direction == "egress" else (peer, side.own)
     allowed = simulator.decide(packet).allowed
-    reason = _passing_reason(simulator, packet) if allowed else "denied"
+    reason = "allowed" if allowed else "denied"
     return Probe(side.direction, side.interface, packet, first_frame(*ends, choice.protocol, *ports), allowed, reason)
-
-
-def _passing_reason(simulator: Simulator, packet: Packet) -> str:
-    """An address that nothing restricts is not tracked."""
-    rows = {simulator.row(packet.endpoint, direction, packet.own) for direction in DIRECTION_PROGRAM}
-    return "untracked" if rows == {UNRESTRICTED} else "allowed"
 
 
 def _peers4(artefact: Artefact) -> list[Address]:

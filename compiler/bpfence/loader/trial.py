@@ -16,7 +16,7 @@ import numpy as np
 
 from bpfence.emit.artefact import Artefact, EndpointEntry
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import DIRECTION_PROGRAM, Pins, ensure_root
+from bpfence.loader.bpffs import DIRECTION_PROGRAM, Pins, ensure_root, remove_tree
 from bpfence.loader.frames import first_frame
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import write_array
@@ -28,6 +28,9 @@ from bpfence.loader.stage import stage
 from bpfence.plan.layout import INTERFACE, INTERFACE_HASH
 from bpfence.simulate.simulator import Packet
 
+TRIALS = Path("/sys/fs/bpf")
+TRIAL_PREFIX = "bpfence-trial-"
+"""followed by the process's number"""
 LOOPBACK = 1
 """the interface that a test run's packets come from when none is named"""
 
@@ -99,11 +102,22 @@ def loopback_interfaces(room: int, endpoint: int) -> bytes:
     return table.tobytes()
 
 
+def remove_stale_trials() -> None:
+    """Remove what trials left whose process was killed."""
+    if not TRIALS.is_dir():
+        return
+    for folder in TRIALS.glob(f"{TRIAL_PREFIX}*"):
+        owner = folder.name.removeprefix(TRIAL_PREFIX)
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            remove_tree(folder)
+
+
 @contextmanager
 def trial(dispatcher_text: str) -> Iterator[Trial]:
     """A place to try artefacts; everything is removed at the end. KernelError when the kernel refuses."""
     require_kernel()
-    pins = Pins(Path(f"/sys/fs/bpf/bpfence-trial-{os.getpid()}"))
+    remove_stale_trials()
+    pins = Pins(TRIALS / f"{TRIAL_PREFIX}{os.getpid()}")
     with ExitStack() as stack, ExitStack() as undo:
         ensure_root(pins, undo)
         yield Trial(create_runtime(pins, dispatcher_text, undo, stack), stack)

@@ -1,6 +1,7 @@
-"""DNS names and name patterns as Cilium reads them: a pattern, a name and a profile in; whether they match out.
+"""DNS names and name patterns: a pattern, a name and the pattern's language in; whether they match out.
 
-Upstream: ``pkg/fqdn/matchpattern``, ``pkg/fqdn/dns``, ``pkg/policy/api/fqdn.go``. A star never crosses a dot, so a
+The languages are those of two Cilium releases (upstream: ``pkg/fqdn/matchpattern``, ``pkg/fqdn/dns``,
+``pkg/policy/api/fqdn.go``), and that of Kubernetes' ``domainNames``. A star within a label never crosses a dot, so a
 pattern is matched label by label, in time proportional to pattern times name.
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from bpfence.options import CiliumProfile
+from bpfence.options import NameProfile
 
 MAX_LENGTH = 255
 
@@ -50,18 +52,26 @@ def pattern_problem(text: str) -> str | None:
     return _problem(text, _PATTERN)
 
 
-def parse_pattern(text: str, profile: CiliumProfile) -> NamePattern:
-    """The meaning of a well-formed pattern (or plain name) under a profile. Raises ValueError for a malformed one."""
+@lru_cache(maxsize=65536)
+def parse_pattern(text: str, profile: NameProfile) -> NamePattern:
+    """The meaning of a well-formed pattern (or plain name) in a language. Raises ValueError for a malformed one."""
     trimmed = text.strip()
     if problem := pattern_problem(trimmed):
         raise ValueError(f"{text!r} {problem}")
     stars = len(trimmed) - len(trimmed.lstrip("*"))
     rest = trimmed[stars:]
+    if profile == "kubernetes":
+        return _parse_domain_name(trimmed)
     if trimmed == "*" or (profile != "1.18" and stars and rest in ("", ".")):
         return NamePattern((), everything=True)
     if profile != "1.18" and stars > 1 and rest.startswith("."):
         return NamePattern(_split(_canonical(rest[1:])), deep=True)
     return NamePattern(_split(_canonical(trimmed)))
+
+
+def canonical_pattern(text: str, profile: NameProfile) -> str:
+    """Equal texts for patterns that differ in spelling alone. Raises ValueError for a malformed one."""
+    return "*" if parse_pattern(text, profile).everything else _canonical(text)
 
 
 def depends_on_profile(text: str) -> bool:
@@ -71,6 +81,15 @@ def depends_on_profile(text: str) -> bool:
     if stars == 0 or text == "*":
         return False
     return rest in ("", ".") or (stars > 1 and rest.startswith("."))
+
+
+def _parse_domain_name(text: str) -> NamePattern:
+    """A star stands only in front, for one or more whole labels."""
+    deep = text.startswith("*.")
+    labels = _split(_canonical(text))[deep:]
+    if not labels or any("*" in label or not label for label in labels):
+        raise ValueError(f"{text!r} has a star elsewhere than as the first label")
+    return NamePattern(labels, deep)
 
 
 def _problem(text: str, form: re.Pattern[str]) -> str | None:

@@ -9,11 +9,14 @@ from bpfence.source.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class LayerVerdict:
-    """One layer, one direction. ``span`` is the deciding rule's (the policy's, when isolation decided); None
-    when nothing selects.
+    """One layer, one direction, at one endpoint. ``span`` is the deciding rule's (the policy's, when isolation
+    decided); None when nothing selects.
 
-    ``reason``: ``rule``, ``default-deny``, ``exempt``, ``not-selected`` or ``unmatched`` (selected, but no
-    default deny).
+    ``reason``: ``rule``, ``default-deny``, ``exempt``, ``not-selected``, ``unmatched`` (selected, but no default
+    deny), ``failsafe``, ``profile`` (a host endpoint's; nothing named when it has none), ``undecided`` (the next
+    point is asked), ``no-backend`` (a service without a ready one) or ``workload-to-host``.
+    ``endpoint``: ``namespace/pod``, ``hep/NAME`` or ``node/NAME``. ``point``: ``endpoint``, ``untracked``,
+    ``pre-dnat`` or ``forward``.
     """
 
     layer: str
@@ -21,6 +24,8 @@ class LayerVerdict:
     reason: str
     policy: str = ""
     span: Span | None = None
+    endpoint: str = ""
+    point: str = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,12 +127,83 @@ class NetworkSetSpec(Model):
     nets: ListOf[str] = ()
 
 
+class HostEndpointPort(Model):
+    """A named port of a host endpoint."""
+
+    name: str
+    protocol: int | str
+    port: int
+
+
+class HostEndpointSpec(Model):
+    """``interface_name``: a name, ``*``, or empty (found by its addresses)."""
+
+    node: str = ""
+    interface_name: str = ""
+    expected_ips: ListOf[str] = Field(default=(), alias="expectedIPs")
+    profiles: ListOf[str] = ()
+    ports: ListOf[HostEndpointPort] = ()
+
+
+class ProfileSpec(Model):
+    """Rules for endpoints that no tier decides about, and labels that the endpoints inherit."""
+
+    ingress: ListOf[Rule] = ()
+    egress: ListOf[Rule] = ()
+    labels_to_apply: dict[str, str] = Field(default_factory=dict)
+
+
+class WorkloadPort(Model):
+    """A port of a workload; without a name it is there for its ``hostPort`` alone."""
+
+    name: str = ""
+    protocol: int | str
+    port: int
+    host_port: int = 0
+    host_ip: Anything = Field(default=None, alias="hostIP")
+
+
+class WorkloadEndpointSpec(Model):
+    """What Calico knows about a pod. The fields of type Anything have no influence on verdicts."""
+
+    node: str = ""
+    pod: str = ""
+    service_account_name: str = ""
+    ip_networks: ListOf[str] = ()
+    profiles: ListOf[str] = ()
+    interface_name: str = ""
+    ports: ListOf[WorkloadPort] = ()
+    orchestrator: Anything = None
+    workload: Anything = None
+    container_id: Anything = Field(default=None, alias="containerID")
+    endpoint: Anything = None
+    ip_nats: Anything = Field(default=None, alias="ipNATs")
+    ipv4_gateway: Anything = Field(default=None, alias="ipv4Gateway")
+    ipv6_gateway: Anything = Field(default=None, alias="ipv6Gateway")
+    mac: Anything = None
+    allow_spoofed_source_prefixes: Anything = None
+    qos_controls: Anything = Field(default=None, alias="qosControls")
+
+
+class ProtocolPort(Model):
+    """A failsafe port. ``net``: the remote addresses it holds for, all when empty."""
+
+    protocol: str = "TCP"
+    port: int
+    net: str = ""
+
+
 class FelixConfigurationSpec(Model):
-    """Only what changes verdicts is read; Felix has some two hundred other fields."""
+    """Only what changes verdicts is read; Felix has some two hundred other fields.
+
+    An absent failsafe list keeps the defaults, an empty one means none: ask ``model_fields_set``.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     default_endpoint_to_host_action: str = ""
+    failsafe_inbound_host_ports: ListOf[ProtocolPort] = ()
+    failsafe_outbound_host_ports: ListOf[ProtocolPort] = ()
 
 
 class Resource(Model):
@@ -190,11 +261,32 @@ class FelixConfiguration(Resource):
     spec: FelixConfigurationSpec = Field(default_factory=FelixConfigurationSpec)
 
 
-class OtherResource(Resource):
-    """A kind that this version knows by name only."""
+class HostEndpoint(Resource):
+    spec: HostEndpointSpec = Field(default_factory=HostEndpointSpec)
 
-    spec: Anything = None
+
+class Profile(Resource):
+    spec: ProfileSpec = Field(default_factory=ProfileSpec)
+
+
+class WorkloadEndpoint(Resource):
+    spec: WorkloadEndpointSpec = Field(default_factory=WorkloadEndpointSpec)
+
+
+class StagedKubernetesNetworkPolicySpec(Model):
+    """The rest is the spec of a Kubernetes NetworkPolicy, which the dialect of that language reads."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    staged_action: str = ""
+
+
+class StagedKubernetesNetworkPolicy(Resource):
+    """A draft of a Kubernetes NetworkPolicy. It never acts."""
+
+    spec: StagedKubernetesNetworkPolicySpec = Field(default_factory=StagedKubernetesNetworkPolicySpec)
 
 
 PolicySpec = NetworkPolicySpec | GlobalNetworkPolicySpec
 Policy = NetworkPolicy | GlobalNetworkPolicy
+StagedPolicy = StagedNetworkPolicy | StagedGlobalNetworkPolicy

@@ -1,0 +1,70 @@
+"""The address tables answer every address as the intervals and prefixes they were made from."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network
+
+import numpy as np
+from bpfence.plan.address4 import build_address4
+from bpfence.plan.address6 import build_address6, prune_prefixes
+from hypothesis import given
+from hypothesis import strategies as st
+
+ADDRESSES = st.one_of(
+    st.integers(0, (1 << 32) - 1),
+    st.integers(0x0A000000, 0x0A0003FF),
+    st.sampled_from([0, 255, 256, 65535, 65536, (1 << 32) - 1]),
+)
+
+
+@given(st.dictionaries(ADDRESSES, st.integers(0, 4), max_size=40), st.lists(ADDRESSES, max_size=30))
+def test_ipv4_lookup_finds_the_interval(steps: dict[int, int], asked: list[int]) -> None:
+    steps = {0: 0, **steps}
+    starts = np.array(sorted(steps), dtype=np.int64)
+    classes = np.array([steps[int(start)] for start in starts], dtype=np.int64)
+    table = build_address4(starts, classes)
+    ends = [int(start) - 1 for start in starts[1:]]
+    for address in (*asked, *starts.tolist(), *ends, (1 << 32) - 1):
+        position = int(np.searchsorted(starts, address, side="right")) - 1
+        assert table.lookup(address) == classes[position]
+
+
+def test_ipv4_equal_blocks_are_shared() -> None:
+    starts = np.arange(0, 256, dtype=np.int64) << 24
+    table = build_address4(starts, np.arange(256, dtype=np.int64) % 2)
+    assert (len(table.level2), len(table.level3)) == (2, 2)
+
+
+def test_ipv4_one_address_costs_one_block_of_each_level() -> None:
+    address = 0x0A010203
+    table = build_address4(np.array([0, address, address + 1]), np.array([0, 1, 0]))
+    assert (len(table.level2), len(table.level3)) == (2, 2)
+    assert [table.lookup(address + step) for step in (-1, 0, 1)] == [0, 1, 0]
+
+
+PREFIXES = st.tuples(
+    st.integers(0, (1 << 128) - 1) | st.integers(0xFD << 120, (0xFD << 120) + 4096), st.integers(0, 128)
+).map(lambda pair: (pair[0] >> (128 - pair[1]) << (128 - pair[1]) if pair[1] else 0, pair[1]))
+
+
+@given(st.dictionaries(PREFIXES, st.integers(0, 3), max_size=40), st.lists(st.integers(0, (1 << 128) - 1), max_size=10))
+def test_ipv6_lookup_is_the_longest_prefix(prefixes: dict[tuple[int, int], int], asked: list[int]) -> None:
+    table = build_address6(sorted(prefixes.items()), 9, 1)
+    borders = [edge for start, length in prefixes for edge in (start, start + (1 << (128 - length)) - 1)]
+    for address in (*asked, *borders):
+        covers = [(length, peer) for (start, length), peer in prefixes.items() if _inside(address, start, length)]
+        assert table.lookup(address) == max(covers, default=(0, 9))[1]
+
+
+def _inside(address: int, start: int, length: int) -> bool:
+    return address in range(start, start + (1 << (128 - length))) if length < 65 else start <= address < start + (1 << (128 - length))
+
+
+def test_ipv6_prefixes_like_their_cover_are_left_out() -> None:
+    def prefix(text: str) -> tuple[int, int]:
+        network = IPv6Network(text)
+        return int(network.network_address), network.prefixlen
+
+    rows = [(prefix("fd00::/16"), 1), (prefix("fd00::/64"), 1), (prefix("fd00::1/128"), 2), (prefix("fd00:1::/64"), 0)]
+    kept = prune_prefixes(rows, 0)
+    assert [peer for _, peer in kept] == [1, 2, 0]
