@@ -30,6 +30,8 @@ class Flow:
     interface: str = ""
     """the host interface that traffic from and to the outside uses; empty = of the node's host endpoints the one with
     the smallest name"""
+    out_interface: str = ""
+    """the host interface by which a node passes on what is between two outside addresses"""
     original_destination: str = ""
     """the address on the wire before it was translated to ``destination`` (a service's, or a node's); empty = the same"""
     original_port: int | None = None
@@ -56,3 +58,15 @@ def always_passes(version: int, protocol: int, icmp_type: int | None, icmp_code:
     if (version, protocol) == (6, 58):
         return icmp_type in NEIGHBOUR_DISCOVERY or icmp_type in MULTICAST_LISTENER or icmp_type == 2
     return (version, protocol, icmp_type, icmp_code) == (4, 1, 3, 4)
+
+
+def host_housekeeping(version: int, protocol: int, icmp_type: int | None) -> bool:
+    """What no policy decides at a host endpoint: neighbour discovery and multicast listener messages."""
+    return (version, protocol) == (6, 58) and (icmp_type in NEIGHBOUR_DISCOVERY or icmp_type in MULTICAST_LISTENER)
+
+
+def node_housekeeping(version: int, protocol: int, icmp_type: int | None, icmp_code: int | None) -> bool:
+    """What no policy that selects nodes decides: the same, path MTU messages, and ICMPv6 errors (types 1 to 4)."""
+    if (version, protocol) == (6, 58) and icmp_type is not None and 1 <= icmp_type <= 4:
+        return True
+    return always_passes(version, protocol, icmp_type, icmp_code)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from bpfence.diagnostics import Diagnostics
+from bpfence.dialects import calico
 from bpfence.dialects.kinds import INVENTORY
 from bpfence.dialects.registry import Policies, read_policies
 from bpfence.identity.inventory import Inventory
@@ -46,6 +47,7 @@ def load_input(
         sources = read_sources(paths, diagnostics, limits, stdin)
         policies = read_policies(sources.documents, options or Options(), diagnostics)
         inventory = read_inventory(sources.documents, diagnostics, _mentioned_namespaces(policies))
+        inventory = calico.replace_pods(policies.calico, inventory, diagnostics)
         documents = tuple(item for item in sources.documents if (item.api_version, item.kind) not in INVENTORY)
     if not policies.seen and not inventory.declared_kinds and not diagnostics.has_errors:
         _report_nothing(paths, diagnostics)

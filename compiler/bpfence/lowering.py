@@ -8,6 +8,7 @@ layer must allow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,12 +17,13 @@ from bpfence.dialects import calico, cilium, kubernetes
 from bpfence.dialects.objects import PolicyObject
 from bpfence.dialects.registry import Policies
 from bpfence.identity.inventory import Inventory
-from bpfence.ir.nodes import Action, Direction, Layer, Policy, Program, Tier
+from bpfence.ir.nodes import Action, Direction, Layer, Point, Policy, Program, Tier
 from bpfence.options import Options
 from bpfence.source.spans import Span
 
 Engine = Literal["kubernetes", "cilium", "calico"]
 ADMIN_ORDER, DEFAULT_ORDER, BASELINE_ORDER = 1_000.0, 1_000_000.0, 10_000_000.0
+DNS_ORDER = DEFAULT_ORDER - 1
 UNSUPPORTED_ORDER = float("-inf")
 
 
@@ -39,11 +41,23 @@ def network_policy_engine(policies: Policies, options: Options) -> Engine:
 
 def _has_policies(objects: tuple[PolicyObject, ...]) -> bool:
     """Whether there is a policy in force among them: tiers, sets, CIDR groups and staged policies make no layer."""
-    return any(item.kind.endswith("NetworkPolicy") and not item.kind.startswith("Staged") for item in objects)
+    return any(calico.is_policy(item) if item.dialect == "calico" else _is_policy_kind(item) for item in objects)
 
 
-def lower_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> Program:
-    """The program of all policies. Errors go to ``diagnostics``; the caller stops on them."""
+def _is_policy_kind(item: PolicyObject) -> bool:
+    return item.kind.endswith("NetworkPolicy")
+
+
+def lower_policies(
+    policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics, *, pending: bool = False
+) -> Program:
+    """The program of all policies. Errors go to ``diagnostics``; the caller stops on them.
+
+    ``pending``: of the policies as they would be with the staged ones in force.
+    """
+    as_staged = pending_policies(policies, options, diagnostics)
+    if pending:
+        policies = as_staged
     engine = network_policy_engine(policies, options)
     network, cluster = _split_kubernetes(policies.kubernetes)
     joined = kubernetes.lower_network_policies(network, engine, options, inventory, diagnostics)
@@ -61,11 +75,23 @@ def lower_policies(policies: Policies, inventory: Inventory, options: Options, d
             cilium.lower(rest, options, inventory, diagnostics), cilium.lower(refused, options, inventory, diagnostics)
         )
         layers.append(_cilium_layer(lowered, around if engine == "cilium" else nothing))
-    if _has_policies(policies.calico) or (policies.kubernetes and engine == "calico"):
-        tiers = calico.lower(policies.calico, options, inventory, diagnostics)
-        layers.append(_calico_layer(tiers, around if engine == "calico" else nothing))
-    _note_conjunction(layers, policies, diagnostics)
+    layers.extend(_calico_layers(policies, inventory, options, diagnostics, around if engine == "calico" else nothing))
+    _note_conjunction(layers, policies, engine, diagnostics)
     return Program(tuple(layers))
+
+
+def pending_policies(policies: Policies, options: Options, diagnostics: Diagnostics) -> Policies:
+    """The policies as they would be with the staged ones in force. What is wrong with a draft is reported."""
+    network = {(item.kind, item.namespace, item.name): item for item in policies.kubernetes}
+    for draft in calico.staged_kubernetes_policies(policies.calico):
+        key = ("NetworkPolicy", draft.item.namespace, draft.item.name)
+        if draft.action == "Delete":
+            network.pop(key, None)
+            continue
+        policy = kubernetes.read_object(draft.document, options, diagnostics)
+        if policy is not None and draft.action != "Ignore":
+            network[key] = replace(policy, kind=draft.item.kind)
+    return replace(policies, kubernetes=tuple(network.values()), calico=calico.pending_objects(policies.calico))
 
 
 def lint_policies(policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics) -> None:
@@ -73,6 +99,8 @@ def lint_policies(policies: Policies, inventory: Inventory, options: Options, di
     kubernetes.lint(policies.kubernetes, inventory, options, diagnostics)
     cilium.lint(policies.cilium, inventory, options, diagnostics)
     calico.lint(policies.calico, inventory, options, diagnostics)
+    network = {(item.namespace, item.name) for item in policies.kubernetes if item.kind == "NetworkPolicy"}
+    calico.lint_staged(policies.calico, network, diagnostics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +113,11 @@ class _Enclosure:
     admin: tuple[Policy, ...]
     baseline: tuple[Policy, ...]
     denied: tuple[Policy, ...]
+
+    @property
+    def some(self) -> bool:
+        """Whether there is any policy in it."""
+        return bool(self.joined or self.admin or self.baseline or self.denied)
 
     @property
     def before(self) -> tuple[Tier, ...]:
@@ -126,40 +159,63 @@ def _kubernetes_layer(around: _Enclosure) -> Layer:
 
 
 def _cilium_layer(lowered: _CiliumPolicies, around: _Enclosure) -> Layer:
+    dns, policies = cilium.split_dns_rules((*lowered.policies, *around.joined), DNS_ORDER)
     tier = Tier(
         "cilium",
         DEFAULT_ORDER,
         Action.DENY,
-        _in_order((*lowered.policies, *around.joined)),
+        _in_order(policies),
         order_free=True,
         exempt_ingress=cilium.exempt_rules(Direction.INGRESS),
         exempt_egress=cilium.exempt_rules(Direction.EGRESS),
     )
     before = replace(around, denied=(*lowered.denied, *around.denied)).before
-    return Layer("cilium", (*before, tier, *around.after))
+    return Layer("cilium", (*before, *dns, tier, *around.after))
 
 
-def _calico_layer(tiers: tuple[Tier, ...], around: _Enclosure) -> Layer:
+def _calico_layers(
+    policies: Policies, inventory: Inventory, options: Options, diagnostics: Diagnostics, around: _Enclosure
+) -> Iterator[Layer]:
+    """One layer for endpoints, and one for each of the points that only host endpoints have, when it has policies."""
+    lowered = calico.lower(policies.calico, options, inventory, diagnostics)
+    if _has_policies(policies.calico) or lowered.profiles is not None or around.some:
+        yield _calico_layer(lowered, around)
+    for point, tiers, unmatched in (
+        (Point.UNTRACKED, lowered.untracked, "no doNotTrack policy decides"),
+        (Point.PRE_DNAT, lowered.pre_dnat, "no preDNAT policy decides"),
+        (Point.FORWARD, lowered.forward, "no applyOnForward policy decides; forwarded traffic is allowed"),
+    ):
+        if tiers:
+            yield Layer(f"calico-{point}", tiers, unmatched, point)
+
+
+def _calico_layer(lowered: calico.Lowered, around: _Enclosure) -> Layer:
     """The enclosing tiers take their places among Calico's by order; a tier of both gets the policies of both."""
-    merged = {tier.name: tier for tier in tiers}
+    merged = {tier.name: tier for tier in lowered.endpoint}
     merged["default"] = replace(merged["default"], policies=_in_order((*merged["default"].policies, *around.joined)))
     for tier in (*around.before, *around.after):
         known = merged.get(tier.name)
         both = None if known is None else replace(known, policies=_in_order((*known.policies, *tier.policies)))
         merged[tier.name] = both or tier
     ordered = tuple(sorted(merged.values(), key=lambda tier: (tier.order, tier.name)))
-    return Layer("calico", ordered, "no tier decides; the namespace's profile allows")
+    profiles = () if lowered.profiles is None else (lowered.profiles,)
+    return Layer("calico", (*ordered, *profiles), "no tier decides; the namespace's profile allows")
 
 
 def _split_kubernetes(objects: tuple[PolicyObject, ...]) -> tuple[tuple[PolicyObject, ...], tuple[PolicyObject, ...]]:
-    network = tuple(item for item in objects if item.kind == "NetworkPolicy")
-    return network, tuple(item for item in objects if item.kind != "NetworkPolicy")
+    """NetworkPolicies, those set in force for the pending set included; the cluster's policies."""
+    kinds = ("NetworkPolicy", "StagedKubernetesNetworkPolicy")
+    network = tuple(item for item in objects if item.kind in kinds)
+    return network, tuple(item for item in objects if item.kind not in kinds)
 
 
-def _note_conjunction(layers: list[Layer], policies: Policies, diagnostics: Diagnostics) -> None:
-    if len(layers) < 2:
+def _note_conjunction(layers: list[Layer], policies: Policies, engine: Engine, diagnostics: Diagnostics) -> None:
+    sharing = [layer.name for layer in layers if layer.point is Point.ENDPOINT]
+    if engine != "calico" and not _has_policies(policies.calico):  # host endpoints alone concern no pod
+        sharing = [name for name in sharing if name != "calico"]
+    if len(sharing) < 2:
         return
-    names = " and ".join(layer.name for layer in layers)
+    names = " and ".join(sharing)
     span = Span("<input>", 1, 1, 1, 1)
     for objects in (policies.kubernetes, policies.cilium, policies.calico):
         if objects:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from bpfence.analyse.lint import LintInput, lint_program
 from bpfence.classify.classification import Classification, classify, subjects_of
 from bpfence.classify.services import ServiceCell, service_cells
 from bpfence.diagnostics import Diagnostics
+from bpfence.dialects import calico
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.emit import EmitInput, emit_artefact
 from bpfence.errors import UsageError
+from bpfence.identity.inventory import HostSettings
 from bpfence.identity.numbers import number_identities
 from bpfence.identity.world import Entity, World, build_world
 from bpfence.ir.nodes import Program
@@ -33,15 +36,33 @@ class Analysed:
     world: World
     diagnostics: Diagnostics
     services: tuple[ServiceCell, ...] = ()
+    settings: HostSettings = field(default_factory=HostSettings)
+    """what nodes do with their own traffic, unless ``node_settings`` says otherwise"""
+    node_settings: Mapping[str, HostSettings] = field(default_factory=dict)
+    pending: Program | None = None
+    """the program with the staged policies in force; None = there are none"""
+
+    def settings_of(self, node: str) -> HostSettings:
+        """What a node does with its own traffic."""
+        return self.node_settings.get(node, self.settings)
 
 
 def check_program(loaded: LoadedInput, options: Options) -> None:
     """Everything `check` says beyond reading: lowering, references, lint. Adds to ``loaded.diagnostics``."""
     if loaded.diagnostics.has_errors:
         return
-    lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
+    program = lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
     if not loaded.diagnostics.has_errors:
         lint_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
+        _lint_program(program, loaded, options)
+
+
+def _lint_program(program: Program, loaded: LoadedInput, options: Options) -> None:
+    """What only the program shows. NetworkPolicy and its relatives have their own lint for a part of that."""
+    host_endpoints = calico.host_endpoints(loaded.policies.calico, loaded.inventory, Diagnostics())
+    world = build_world(loaded.inventory, host_endpoints)
+    spoken_of = frozenset(item.span() for item in loaded.policies.kubernetes)
+    lint_program(LintInput(program, world, loaded.inventory, spoken_of, options), loaded.diagnostics)
 
 
 def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = None) -> Analysed:
@@ -51,11 +72,24 @@ def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = Non
     with watch.stage("lower"):
         program = lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
         loaded.diagnostics.stop_on_errors()
+        pending = _lower_pending(loaded, options)
+        host_endpoints = calico.host_endpoints(loaded.policies.calico, loaded.inventory, Diagnostics())
     with watch.stage("passes"):
         program = run_passes(program)
+        pending = None if pending is None else run_passes(pending)
     with watch.stage("identity"):
-        world = build_world(loaded.inventory)
-    return Analysed(program, world, loaded.diagnostics, service_cells(loaded.inventory))
+        world = build_world(loaded.inventory, host_endpoints)
+    settings = calico.host_settings(loaded.policies.calico)
+    nodes = sorted({*world.nodes, *(item.node for item in host_endpoints)})
+    own = {node: calico.host_settings(loaded.policies.calico, node) for node in nodes}
+    return Analysed(program, world, loaded.diagnostics, service_cells(loaded.inventory), settings, own, pending)
+
+
+def _lower_pending(loaded: LoadedInput, options: Options) -> Program | None:
+    """The program with the staged policies in force; what is wrong with them has been said."""
+    if not any(item.kind.startswith("Staged") for item in loaded.policies.calico):
+        return None
+    return lower_policies(loaded.policies, loaded.inventory, options, Diagnostics(), pending=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +127,36 @@ def compile_with_classification(
         identities = number_identities(analysed.world, previous_identities)
     with watch.stage("classify"):
         subjects = tuple(subjects_of(endpoints))
-        classification = classify(analysed.program, analysed.world, subjects, options.optimise, analysed.services)
+        hosts = local_hosts(analysed.world, node)
+        classification = classify(
+            analysed.program, analysed.world, subjects, options.optimise, analysed.services, hosts
+        )
     with watch.stage("plan"):
         planned = plan_tables(classification, endpoints)
     with watch.stage("emit"):
         inputs = {file.relative: file.sha256 for file in loaded.files}
-        source = EmitInput(analysed.program, classification, planned, identities, node, options, inputs)
+        source = EmitInput(
+            analysed.program,
+            classification,
+            planned,
+            identities,
+            node,
+            options,
+            inputs,
+            hosts,
+            analysed.settings_of(node),
+        )
         return Compiled(emit_artefact(source), classification, endpoints)
 
 
 def local_endpoints(world: World, node: str) -> tuple[Entity, ...]:
     """Pods of the node that have an address, by name."""
     return tuple(pod for pod in world.pods if pod.node == node and pod.addresses)
+
+
+def local_hosts(world: World, node: str) -> tuple[Entity, ...]:
+    """The node's host endpoints, and the node itself, by name."""
+    return tuple(item for item in world.entities if item.kind in ("hostendpoint", "node") and item.node == node)
 
 
 def choose_node(world: World, options: Options) -> str:

@@ -26,6 +26,7 @@ from bpfence.ir.legality import MAX_DEPTH, IllegalProgram, check_program
 from bpfence.ir.nodes import (
     ANY_L4,
     Action,
+    DnsNames,
     L4Match,
     Layer,
     NamedPort,
@@ -123,6 +124,8 @@ def test_legal_rules(rule: Rule) -> None:
         (l4_rule(L4Match(TCP, named_ports=named(name=""))), "named port ''"),
         (l4_rule(L4Match(TCP, icmp_types=((8, 8),))), "ICMP criterion"),
         (l4_rule(L4Match(icmp_codes=((0, 0),))), "ICMP criterion"),
+        (l4_rule(L4Match(dns_names=DnsNames(("a.",), "1.20"))), "DNS names with protocols"),
+        (l4_rule(L4Match(TCP, dns_names=DnsNames(("b.", "a."), "1.20"))), "name patterns"),
         (label_rule(LabelTest((), LabelOperator.EXISTS)), "without a key"),
         (label_rule(LabelTest(("app",), LabelOperator.EXISTS)), "unknown label key 'app'"),
         (label_rule(LabelTest(("meta:color",), LabelOperator.EXISTS)), "unknown label key"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from bpfence.ir.expressions import InPrefixes, LabelAll, LabelTest, LearntName, PeerAny
-from bpfence.ir.nodes import L4Match, Layer, Origin, Point, Program, Rule
+from bpfence.ir.nodes import DnsNames, L4Match, Layer, Origin, Point, Program, Rule
 from bpfence.ir.parse import IrSyntaxError, parse_program
 from bpfence.ir.text import program_text
 from bpfence.source.spans import Span
@@ -25,7 +25,7 @@ layer "kubernetes" unmatched "no policy selects the endpoint"
       ingress isolates @ db.yaml:9:3-20:1 spec.ingress
         allow [meta:kind in {"pod"} & label:app starts with "web"] on protocol tcp to 80,443-445 \
 @ db.yaml:10:5-15:9 spec.ingress[0]
-        allow names "1.20" {"*", "a.example."} on any @ db.yaml:16:1-16:9 spec.ingress[2]
+        allow names "1.20" {"*", "a.example."} on protocol udp to 53 queries "1.18" {"*.", "b."} @ db.yaml:16:1-16:9 spec.ingress[2]
         deny {10.0.0.0/8, fd00::/8} | !(own-node & anyone) own any({}) on protocol icmp type 3 code 0-4 | never_
       egress @ db.yaml:9:3-20:1 spec.egress
 """.replace("never_", 'protocol udp named "dns"/udp/destination @ db.yaml:16:1-16:9 spec.ingress[1]')
@@ -48,6 +48,7 @@ def test_sample_means_what_it_says() -> None:
     web, named, other = policy.ingress.rules
     assert web.origin == Origin(policy.name, "spec.ingress[0]", Span("db.yaml", 10, 5, 15, 9))
     assert web.l4 == (L4Match(((6, 6),), ((80, 80), (443, 445))),)
+    assert named.l4[0].dns_names == DnsNames(("*.", "b."), "1.18")
     assert named.peer == LearntName(("*", "a.example."), "1.20")
     assert other.own == PeerAny((InPrefixes(()),))
     assert other.l4[1].named_ports[0].name == "dns"

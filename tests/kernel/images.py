@@ -6,16 +6,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import numpy as np
 
+from bpfence.plan.address6 import Entry, place_entries
 from bpfence.plan.layout import (
-    ADDRESS6_BUCKET,
-    ADDRESS6_ENTRY,
+    ADDRESS6_LENGTH,
     CELL_ALLOW,
     HEADER,
     INTERFACE,
     INTERFACE_HASH,
     INTERFACE_PROBES,
     UNRESTRICTED,
-    address6_hash,
     endpoint_struct,
 )
 from bpfence.plan.plan import Features, Geometry, Plan
@@ -25,10 +24,10 @@ ROW = PEERS * L4_STRIDE
 SEED = 0x1234
 PORT_TABLE = {6: 0, 17: 1, 132: 2}
 
-PLAIN = Plan(Features(), Geometry(16, 4, 2, 2, 4, 16, 1, 1, 1, 1024))
+PLAIN = Plan(Features(), Geometry(16, 4, 2, 2, 4, 16, 4, 1, 1, 1024))
 FULL = Plan(
     Features(address6=True, source_ports=True, icmp_codes=True, wide_blocks=True),
-    Geometry(16, 4, 2, 2, 4, 16, 256, 129, 64, 1024),
+    Geometry(16, 4, 2, 2, 4, 16, 1024, 129, 64, 1024),
 )
 
 
@@ -96,14 +95,14 @@ class Tables:
         lengths = sorted({network.prefixlen for network in networks}, reverse=True)
         self.header["peer6_default"] = default
         self.header["address6_lengths"] = len(lengths)
-        self.header["lengths"][: len(lengths)] = lengths
-        table = self.images["address6"].view(ADDRESS6_ENTRY.dtype).reshape(-1, ADDRESS6_BUCKET)
-        for network, peer in networks.items():
-            prefix = words(str(network.network_address))
-            length = network.prefixlen
-            bucket = table[address6_hash(prefix, length, SEED) % len(table)]
-            free = next(entry for entry in bucket if not entry["length"])
-            free["prefix"], free["length"], free["peer"] = prefix, length + 1, peer
+        for place, length in zip(self.images["address6_lengths"].view(ADDRESS6_LENGTH.dtype), lengths, strict=False):
+            mask = int(IPv6Network((0, length)).netmask)
+            place["upper"], place["lower"], place["length"] = mask >> 64, mask & (1 << 64) - 1, length
+        entries = [Entry((int(n.network_address), n.prefixlen), peer) for n, peer in networks.items()]
+        placed = place_entries(entries, self.plan.geometry.address6_slots, SEED)
+        assert placed is not None
+        for name, content in zip(("address6", "address6_displacements"), placed, strict=True):
+            self.images[name][:] = content.view(np.uint8)
 
     def port(self, protocol: int, port: int, number: int) -> None:
         self.images["ports"].view(np.uint16)[PORT_TABLE[protocol] * 65536 + port] = number

@@ -1,7 +1,8 @@
 """Packet tables: policies, a world, and the verdict each packet must get. Read from the YAML files beside this module.
 
 Every document of a table file has ``name``, ``world`` (a file below this folder), ``engine``, ``policies`` (YAML text),
-``flows``, and optionally ``options`` (names of `Options`) and ``twin: false`` (the table has no IPv6 twin).
+``flows``, and optionally ``options`` (names of `Options`), ``twin: false`` (the table has no IPv6 twin) and ``needs``: names
+of what the compiler has to know to answer it. Only who names these features gets such a table; the evaluator answers all.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class PacketTable:
     options: Options
     rows: tuple[PacketRow, ...]
     twin: bool = True
+    needs: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -54,8 +56,18 @@ class PacketTable:
         return load_input([str(self.world), str(file)], self.options)
 
 
+def packet_tables(*features: str) -> tuple[PacketTable, ...]:
+    """The tables that need nothing but these features, by file and place."""
+    return tuple(table for table in all_tables() if table.needs <= set(features))
+
+
+def twin_tables(*features: str) -> tuple[PacketTable, ...]:
+    """The same tables with every IPv4 address and prefix replaced by its IPv6 twin, every flow over IPv6."""
+    return tuple(table for table in all_twins() if table.needs <= set(features))
+
+
 @cache
-def packet_tables() -> tuple[PacketTable, ...]:
+def all_tables() -> tuple[PacketTable, ...]:
     """Every table of every file, by file and place."""
     documents = (
         document
@@ -66,16 +78,17 @@ def packet_tables() -> tuple[PacketTable, ...]:
 
 
 @cache
-def twin_tables() -> tuple[PacketTable, ...]:
-    """The same tables with every IPv4 address and prefix replaced by its IPv6 twin, every flow over IPv6."""
-    return tuple(_twin(table) for table in packet_tables() if table.twin)
+def all_twins() -> tuple[PacketTable, ...]:
+    """The IPv6 twin of every table that has one."""
+    return tuple(_twin(table) for table in all_tables() if table.twin)
 
 
 def _table(document: dict[str, Any]) -> PacketTable:
     options = Options(engine=document["engine"], **document.get("options", {}))
     rows = tuple(_row(item) for item in document["flows"])
     world = HERE / document["world"]
-    return PacketTable(document["name"], world, document["policies"], options, rows, document.get("twin", True))
+    needs = frozenset(document.get("needs", ()))
+    return PacketTable(document["name"], world, document["policies"], options, rows, document.get("twin", True), needs)
 
 
 def _row(item: dict[str, Any]) -> PacketRow:

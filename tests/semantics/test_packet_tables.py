@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bpfence.semantics import ReferenceWorld, Verdict, decide
-from packets.tables import PacketRow, PacketTable, packet_tables, twin_tables
+from packets.tables import PacketRow, PacketTable, all_tables, all_twins
 
-TABLES = (*packet_tables(), *twin_tables())
+TABLES = (*all_tables(), *all_twins())
 ROWS = [pytest.param(table, row, id=row.name) for table in TABLES for row in table.rows]
 
 
@@ -40,6 +40,6 @@ def assert_explained(verdict: Verdict) -> None:
     for side in (verdict.egress, verdict.ingress):
         assert side.allowed is all(layer.allowed for layer in side.layers)
         for layer in side.layers:
-            named = layer.reason in ("rule", "default-deny")
+            named = layer.reason in ("rule", "default-deny", "no-backend", "profile", "workload-to-host")
             assert named is bool(layer.policy)
             assert named is (layer.span is not None)

@@ -13,7 +13,7 @@ from bpfence.source.scalars import Ambiguous, UnquotedDate, resolve_plain
         ("null", None),
         ("true", True),
         ("yes", True),
-        ("n", False),
+        ("n", "n"),
         ("Off", False),
         ("0", 0),
         ("-7", -7),

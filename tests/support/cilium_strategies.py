@@ -141,7 +141,7 @@ def _statement(draw: st.DrawFn, prefix: str, families: Sequence[int], *, old: bo
     kind = draw(st.sampled_from(("none", "ports", "ports", "icmps")))
     if kind == "ports":
         items = st.lists(_ports(old=old, deny=deny), min_size=1, max_size=3)
-        if deny and draw(rarely):
+        if deny and draw(rarely) and draw(rarely):
             items = st.lists(_named, min_size=1, max_size=1)
         statement["toPorts"] = [{"ports": ports} for ports in draw(st.lists(items, min_size=1, max_size=2))]
     if kind == "icmps":

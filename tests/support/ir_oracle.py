@@ -22,8 +22,8 @@ from bpfence.ir.expressions import (
     PeerExpr,
     PeerNot,
 )
-from bpfence.ir.nodes import Action, Direction, L4Match, Layer, NamedPort, Program, Ranges, tier_rules
-from bpfence.selectors.fqdn import parse_pattern
+from bpfence.ir.nodes import Action, Direction, DnsNames, L4Match, Layer, NamedPort, Program, Ranges, tier_rules
+from bpfence.selectors.fqdn import any_matches
 
 Labels = Mapping[str, str]
 
@@ -51,6 +51,7 @@ class Packet:
     icmp_type: int | None = None
     icmp_code: int | None = None
     named: frozenset[tuple[NamedPort, int]] = frozenset()
+    query: str = ""
 
 
 def selects(expr: LabelExpr, labels: Labels) -> bool:
@@ -76,7 +77,7 @@ def means(expr: PeerExpr, place: Place) -> bool:
         case OnOwnNode():
             return place.own_node
         case LearntName(patterns, profile):
-            return place.fqdn != "" and any(parse_pattern(item, profile).matches(place.fqdn) for item in patterns)
+            return any_matches(patterns, profile, place.fqdn)
         case PeerAll(items):
             return all(means(item, place) for item in items)
         case PeerAny(items):
@@ -116,7 +117,12 @@ def _satisfies(match: L4Match, packet: Packet) -> bool:
         and _port_matches(match, "destination", match.destination_ports, packet)
         and _port_matches(match, "source", match.source_ports, packet)
         and not any(_is_named(port, packet) for port in match.not_named_ports)
+        and (match.dns_names is None or _asks_for(match.dns_names, packet.query))
     )
+
+
+def _asks_for(names: DnsNames, query: str) -> bool:
+    return any_matches(names.patterns, names.profile, query, any_query=True)
 
 
 def _in(ranges: Ranges | None, value: int | None) -> bool:

@@ -30,6 +30,7 @@ from bpfence.ir.expressions import (
 )
 from bpfence.ir.nodes import (
     Action,
+    DnsNames,
     L4Match,
     Layer,
     NamedPort,
@@ -116,9 +117,8 @@ def _in_prefixes() -> st.SearchStrategy[InPrefixes]:
     return chosen.map(lambda networks: InPrefixes(tuple(sorted(networks, key=network_key))))
 
 
-def _learnt_names() -> st.SearchStrategy[LearntName]:
-    patterns = st.sets(st.sampled_from(NAME_PATTERNS), max_size=3).map(lambda chosen: tuple(sorted(chosen)))
-    return st.builds(LearntName, patterns, st.sampled_from(("1.18", "1.20")))
+patterns = st.sets(st.sampled_from(NAME_PATTERNS), max_size=3).map(lambda chosen: tuple(sorted(chosen)))
+profiles = st.sampled_from(("1.18", "1.20"))
 
 
 def peer_exprs(max_leaves: int = 8) -> st.SearchStrategy[PeerExpr]:
@@ -127,7 +127,7 @@ def peer_exprs(max_leaves: int = 8) -> st.SearchStrategy[PeerExpr]:
         label_exprs(3).map(HasObject),
         _in_prefixes(),
         st.just(OnOwnNode()),
-        _learnt_names(),
+        st.builds(LearntName, patterns, profiles),
         st.sampled_from((PeerAll(), PeerAny())),
     )
     return st.recursive(leaves, _peer_nodes, max_leaves=max_leaves)
@@ -156,6 +156,7 @@ def _port_matches() -> st.SearchStrategy[L4Match]:
         source_ports=optional,
         named_ports=several,
         not_named_ports=several,
+        dns_names=st.none() | st.builds(DnsNames, patterns, profiles),
     )
 
 

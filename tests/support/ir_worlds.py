@@ -32,4 +32,4 @@ def packets(draw: st.DrawFn) -> Packet:
     sides = st.sampled_from(("source", "destination"))
     names = st.builds(NamedPort, st.sampled_from(PORT_NAMES), st.just(protocol), sides)
     named = draw(st.frozensets(st.tuples(names, port), max_size=8))
-    return Packet(protocol, draw(port), draw(port), named=named)
+    return Packet(protocol, draw(port), draw(port), named=named, query=draw(learnt))

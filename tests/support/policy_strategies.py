@@ -5,15 +5,18 @@ Valid by construction as far as possible; what is refused all the same is for th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from bpfence.loading import LoadedInput, load_input
+from bpfence.lowering import lower_policies
 from bpfence.options import Options
 from support.calico_strategies import calico_policies, tiers_and_sets
 from support.cilium_strategies import cidr_groups, cilium_policies
@@ -92,3 +95,29 @@ def _options(languages: Sequence[str]) -> st.SearchStrategy[Options]:
         cilium_profile=st.sampled_from(("1.20", "1.18") if "cilium" in languages else ("1.20",)),
         ipblock_matches_pods=st.sampled_from(("dialect", "never", "always")),
     )
+
+
+class Refusals:
+    """Counts the inputs that the compiler refuses, which a property passes over: they must stay few."""
+
+    SHARE = 0.15
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._refused: Counter[str] = Counter()
+
+    def load(self, case: GeneratedInput, folder: Path) -> LoadedInput:
+        """The loaded input; the example is given up when it is refused."""
+        self._asked += 1
+        loaded = case.load(folder)
+        if not loaded.diagnostics.has_errors:
+            lower_policies(loaded.policies, loaded.inventory, case.options, loaded.diagnostics)
+        refused = sorted({item.code for item in loaded.diagnostics.items if item.severity == "error"})
+        if refused:
+            self._refused[" ".join(refused)] += 1
+            reject()
+        return case.load(folder)
+
+    def check(self) -> None:
+        """Fails when more than a small share was refused: the property then says little."""
+        assert self._refused.total() <= self.SHARE * self._asked, f"refused of {self._asked}: {dict(self._refused)}"

@@ -5,37 +5,26 @@ In: an `Analysed` program and a `Query`. Out: `Explanation`, as the command prin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bpfence.analyse.judge import Judgement, L4Facts, judge
-from bpfence.analyse.parties import Party, common_family, find_party, place_of_party
-from bpfence.classify.classification import index_program
+from bpfence.analyse.judge import L4Facts
+from bpfence.analyse.parties import Party, common_family, find_party
+from bpfence.analyse.passage import Finding, L4Packet, Passage
+from bpfence.analyse.path import Check, End, Paths, Via
+from bpfence.analyse.query import EPHEMERAL_PORT, Query
 from bpfence.classify.decide import LayerOutcome
-from bpfence.classify.rows import RowBuilder, Subject
+from bpfence.classify.services import ServiceCell, find_cell
 from bpfence.errors import UsageError
-from bpfence.flows import ICMP_PROTOCOLS, PORT_PROTOCOLS, PROTOCOL_NUMBERS, always_passes
-from bpfence.identity.inventory import Address
-from bpfence.identity.named_ports import cluster_ports
+from bpfence.flows import PORT_PROTOCOLS, always_passes
+from bpfence.identity.inventory import Address, HostSettings
 from bpfence.identity.world import World
+from bpfence.ir.expressions import LearntName
 from bpfence.ir.nodes import Direction, Program
+from bpfence.ir.walk import peer_leaves
 
-EPHEMERAL_PORT = 40000
-"""the source port of a question that names none"""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A question, its numbers checked."""
-
-    source: str
-    destination: str
-    protocol: int
-    source_port: int | None = None
-    destination_port: int | None = None
-    icmp_type: int | None = None
-    icmp_code: int | None = None
-    family: int | None = None
+Addresses = tuple[Address | None, Address | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,57 +33,74 @@ class Side:
 
     allowed: bool
     endpoint: str
-    layers: tuple[LayerOutcome, ...] = ()
+    findings: tuple[Finding, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
+    """``pending``: the answer if the staged policies were in force; None when there are none."""
+
     egress: Side
     ingress: Side
     notes: tuple[str, ...] = ()
+    pending: Explanation | None = None
 
     @property
     def allowed(self) -> bool:
         return self.egress.allowed and self.ingress.allowed
 
     def document(self) -> dict[str, Any]:
-        """The JSON of interfaces: verdict, egress, ingress."""
-        return {
-            "verdict": _word(self.allowed),
-            "egress": _side_document(self.egress),
-            "ingress": _side_document(self.ingress),
-            "notes": list(self.notes),
-        }
+        """The JSON of interfaces: verdict, egress, ingress, notes, and pending when policies are staged."""
+        found: dict[str, Any] = {**_verdicts(self), "notes": list(self.notes)}
+        if self.pending is not None:
+            found["pending"] = _verdicts(self.pending)
+        return found
+
+
+def default_settings(_node: str) -> HostSettings:
+    """What a node does without any configuration."""
+    return HostSettings()
 
 
 class Explainer:
-    """Answers many questions about one program."""
+    """Answers many questions about one program.
 
-    def __init__(self, program: Program, world: World, node: str) -> None:
+    ``settings_of``: what a node does with its hosts' traffic. ``pending``: the program with the staged policies.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        world: World,
+        node: str,
+        services: Sequence[ServiceCell] = (),
+        settings_of: Callable[[str], HostSettings] = default_settings,
+        pending: Program | None = None,
+    ) -> None:
         self._world = world
         self._node = node
-        self._rows = RowBuilder(program, world, index_program(program, world))
-        self._cluster = cluster_ports(world.entities)
+        self._services = services
+        self._passage = Passage(program, world, services)
+        self._paths = Paths(world, settings_of)
+        self._pending = None if pending is None else Explainer(pending, world, node, services, settings_of)
 
     def explain(self, query: Query) -> Explanation:
         """UsageError when a party or the combination makes no sense."""
         source = find_party(query.source, self._world, self._node)
         destination = find_party(query.destination, self._world, self._node)
-        addresses = common_family(source, destination, _implied_family(query))
+        if source.fqdn:
+            raise UsageError(f"{query.source}: a DNS name can only be a destination")
+        addresses = common_family(source, destination, query.implied_family)
         explanation = self._explain_at(query, source, destination, addresses)
-        return self._with_other_family(explanation, query, source, destination, addresses)
+        explanation = self._with_other_family(explanation, query, source, destination, addresses)
+        return explanation if self._pending is None else replace(explanation, pending=self._pending.explain(query))
 
     def _with_other_family(
-        self,
-        first: Explanation,
-        query: Query,
-        source: Party,
-        destination: Party,
-        used: tuple[Address | None, Address | None],
+        self, first: Explanation, query: Query, source: Party, destination: Party, used: Addresses
     ) -> Explanation:
         """Say when the other family of two dual-stack parties would be answered differently."""
-        if used[0] is None or used[1] is None or _implied_family(query) is not None:
+        if used[0] is None or used[1] is None or query.implied_family is not None:
             return first
         other = 6 if used[0].version == 4 else 4
         try:
@@ -105,40 +111,105 @@ class Explainer:
         if second.allowed == first.allowed:
             return first
         note = f"over IPv{other} the answer differs: {_word(second.allowed)} (ask with --family {other})"
-        return Explanation(first.egress, first.ingress, (*first.notes, note))
+        return replace(first, notes=(*first.notes, note))
 
-    def _explain_at(
-        self, query: Query, source: Party, destination: Party, addresses: tuple[Address | None, Address | None]
-    ) -> Explanation:
+    def _explain_at(self, query: Query, source: Party, destination: Party, addresses: Addresses) -> Explanation:
         if source.entity is not None and source.entity is destination.entity and source.policed:
             note = "a pod always reaches itself"
             return Explanation(Side(True, source.text, note=note), Side(True, destination.text, note=note))
-        version = {1: 4, 58: 6}.get(query.protocol, 0) if addresses[1] is None else addresses[1].version
-        if always_passes(version, query.protocol, query.icmp_type, query.icmp_code):
-            note = "neighbour discovery, multicast listener and path MTU messages always pass"
-            return Explanation(Side(True, _endpoint(source), note=note), Side(True, _endpoint(destination), note=note))
-        egress = self._side(source, addresses[0], destination, addresses[1], Direction.EGRESS, query)
-        ingress = self._side(destination, addresses[1], source, addresses[0], Direction.INGRESS, query)
-        return Explanation(egress, ingress)
+        near = End(source.entity, addresses[0])
+        far = End(destination.entity, addresses[1], destination.fqdn or query.fqdn)
+        checks = self._checks(query, near, far)
+        packet = L4Packet(_facts(query), _version(query, addresses), query.original_port)
+        findings = self._passage.take(checks, packet)
+        sides = (_side(near, Direction.EGRESS, checks, findings), _side(far, Direction.INGRESS, checks, findings))
+        if always_passes(packet.version, query.protocol, query.icmp_type, query.icmp_code):
+            note = "neighbour discovery, multicast listener and path MTU messages always pass at workloads"
+            sides = (_with_note(sides[0], note), _with_note(sides[1], note))
+        notes = (*self._way_notes(query, checks, near, far), *self._name_notes(checks, packet, findings, far))
+        return Explanation(*sides, (*notes, *self._backend_notes(query, near, far)))
 
-    def _side(
-        self,
-        own: Party,
-        own_address: Address | None,
-        peer: Party,
-        peer_address: Address | None,
-        direction: Direction,
-        query: Query,
-    ) -> Side:
-        if not own.policed or own.entity is None:
-            return Side(True, "", note="no policed endpoint")
-        name = own.entity.name
-        row = self._rows.row(Subject(own.entity, own_address), direction)
-        if row is None:
-            return Side(True, name, note=f"no policy restricts its {direction}")
-        facts = _facts(query)
-        judgement: Judgement = judge(row, place_of_party(peer, peer_address, self._world), facts, self._cluster)
-        return Side(judgement.allowed, name, judgement.layers)
+    def _checks(self, query: Query, source: End, destination: End) -> tuple[Check, ...]:
+        via = Via(query.interface, query.out_interface)
+        if not source.node and not destination.node and (query.interface or query.out_interface):
+            return self._paths.forwarded(source, destination, self._node, via)
+        original = None
+        if query.original_destination:
+            party = find_party(query.original_destination, self._world, self._node)
+            version = None if destination.address is None else destination.address.version
+            original = End(party.entity, next((a for a in party.addresses if version in (None, a.version)), None))
+        return self._paths.checks(source, destination, via, original)
+
+    def _way_notes(self, query: Query, checks: Iterable[Check], *ends: End) -> list[str]:
+        """What was assumed about interfaces."""
+        asked = {check.subject.name for check in checks if check.subject.kind == "hostendpoint"}
+        notes: dict[str, None] = {}
+        for end in ends:
+            hosts = self._paths.hosts(end.node)
+            named = end.entity is not None and end.entity.kind == "hostendpoint"
+            default = hosts.default()
+            if end.entity is not None and end.entity.name in hosts.lost:
+                winner = hosts.lost[end.entity.name].name
+                notes[f"{end.entity.name} polices nothing: {winner} governs its interface"] = None
+            if named or query.interface or default is None or default.name not in asked or len(hosts.active) < 2:
+                continue
+            notes[f"node {end.node} has several host endpoints, {default.name} was asked (choose with --interface)"] = (
+                None
+            )
+        return list(notes)
+
+    def _name_notes(
+        self, checks: Iterable[Check], packet: L4Packet, findings: Sequence[Finding], far: End
+    ) -> list[str]:
+        """Where names matter: an unknown address, or a name that would open what is denied."""
+        if far.fqdn:
+            return [] if far.address else [f"the address of {far.fqdn} is not known: no rule about a prefix matches it"]
+        if far.entity is not None or all(item.outcome.allowed for item in findings):
+            return []
+        asked = tuple(checks)
+        for name in self._example_names(asked):
+            named = [replace(check, peer=replace(check.peer, fqdn=name)) for check in asked]
+            if all(item.outcome.allowed for item in self._passage.take(named, packet)):
+                return [f"no name is taken as learnt for {far.address}: one like {name} would open it (ask with fqdn)"]
+        return []
+
+    def _example_names(self, checks: Iterable[Check]) -> list[str]:
+        """A name for each pattern that the rows of the checks mention."""
+        rows = [row for check in checks if check.direction is Direction.EGRESS and (row := self._passage.row(check))]
+        rules = [rule for row in rows for layer in row.layers for tier in layer.tiers for rule in tier.rules]
+        patterns = (
+            pattern
+            for rule in rules
+            for leaf in peer_leaves(rule.peer)
+            if isinstance(leaf, LearntName)
+            for pattern in leaf.patterns
+        )
+        return list(dict.fromkeys(example_name(pattern) for pattern in patterns))
+
+    def _backend_notes(self, query: Query, near: End, far: End) -> list[str]:
+        """Backends of a service that would refuse what the source may send: that is decided there."""
+        if not near.is_pod or far.address is None:
+            return []
+        cell = find_cell(self._services, far.address, query.protocol, query.destination_port)
+        notes = []
+        for address, port in () if cell is None else cell.backends:
+            party = find_party(str(address), self._world, self._node)
+            backend = End(party.entity, address)
+            checks = [c for c in self._paths.checks(near, backend) if c.side is Direction.INGRESS]
+            packet = L4Packet(replace(_facts(query), destination_port=port), address.version)
+            if near.entity is not party.entity and not all(
+                f.outcome.allowed for f in self._passage.take(checks, packet)
+            ):
+                notes.append(f"the backend {backend.entity.name if backend.entity else address} denies it on ingress")
+        return notes
+
+
+def example_name(pattern: str) -> str:
+    """A name that satisfies a name pattern: every wildcard stands for one letter."""
+    text = pattern.rstrip(".")
+    while "**" in text:
+        text = text.replace("**", "*")
+    return text.replace("*", "a")
 
 
 def _facts(query: Query) -> L4Facts:
@@ -153,76 +224,41 @@ def _facts(query: Query) -> L4Facts:
     )
 
 
-def _implied_family(query: Query) -> int | None:
-    if query.family is not None:
-        return query.family
-    return {1: 4, 58: 6}.get(query.protocol)
+def _version(query: Query, addresses: Addresses) -> int:
+    known = addresses[1] or addresses[0]
+    return known.version if known is not None else {1: 4, 58: 6}.get(query.protocol, 0)
 
 
-def _endpoint(party: Party) -> str:
-    return party.entity.name if party.policed and party.entity is not None else ""
+def _side(end: End, direction: Direction, checks: Iterable[Check], findings: Iterable[Finding]) -> Side:
+    mine = tuple(item for item in findings if item.side is direction)
+    endpoint = _endpoint(end, [check.subject.name for check in checks if check.side is direction], mine)
+    if mine:
+        return Side(all(item.outcome.allowed for item in mine), endpoint, mine)
+    return Side(True, endpoint, note=f"no policy restricts its {direction}" if endpoint else "no policed endpoint")
 
 
-def make_query(values: dict[str, Any]) -> Query:
-    """A question from the keys of a batch line or the options of the command. UsageError naming what is wrong."""
-    protocol = parse_protocol(values.get("protocol"))
-    ports = protocol in PORT_PROTOCOLS
-    icmp = protocol in ICMP_PROTOCOLS
-    destination_port = _number(values, "dst_port", 65535)
-    if ports and destination_port is None:
-        raise UsageError(f"protocol {values.get('protocol')} needs a destination port (dst_port)")
-    icmp_type = _number(values, "icmp_type", 255)
-    if icmp and icmp_type is None:
-        icmp_type = 8 if protocol == 1 else 128
-    icmp_code = _number(values, "icmp_code", 255)
-    return Query(
-        _text(values, "src"),
-        _text(values, "dst"),
-        protocol,
-        _number(values, "src_port", 65535),
-        destination_port,
-        icmp_type if icmp else None,
-        (0 if icmp_code is None else icmp_code) if icmp else None,
-        _family(values.get("family")),
-    )
+def _endpoint(end: End, asked: Sequence[str], findings: Sequence[Finding]) -> str:
+    """The pod; for a host the host endpoint that is asked, else whoever had something to say."""
+    if end.is_pod and end.entity is not None:
+        return end.entity.name
+    candidates = [name for name in asked if name.startswith("hep/")] + [item.endpoint for item in findings]
+    return candidates[0] if candidates else ""
 
 
-def parse_protocol(value: object) -> int:
-    """``TCP``, ``icmpv6``, a number 0-255 or its text."""
-    if isinstance(value, str) and value.upper() in PROTOCOL_NUMBERS:
-        return PROTOCOL_NUMBERS[value.upper()]
-    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if text.isascii() and text.isdigit() and int(text) <= 255:
-        return int(text)
-    raise UsageError(f"protocol {value!r}: give TCP, UDP, SCTP, ICMP, ICMPv6 or a number 0-255")
-
-
-def _family(value: object) -> int | None:
-    if value is None:
-        return None
-    if str(value) in ("4", "6"):
-        return int(str(value))
-    raise UsageError(f"family {value!r}: give 4 or 6")
-
-
-def _text(values: dict[str, Any], key: str) -> str:
-    value = values.get(key)
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{key} is missing")
-    return value
-
-
-def _number(values: dict[str, Any], key: str, most: int) -> int | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise UsageError(f"{key} must be a number from 0 to {most}, not {value!r}")
-    return value
+def _with_note(side: Side, note: str) -> Side:
+    return side if side.findings or not side.endpoint else replace(side, note=note)
 
 
 def _word(allowed: bool) -> str:
     return "allow" if allowed else "deny"
+
+
+def _verdicts(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "verdict": _word(explanation.allowed),
+        "egress": _side_document(explanation.egress),
+        "ingress": _side_document(explanation.ingress),
+    }
 
 
 def _side_document(side: Side) -> dict[str, Any]:
@@ -230,12 +266,17 @@ def _side_document(side: Side) -> dict[str, Any]:
         "verdict": _word(side.allowed),
         "endpoint": side.endpoint,
         "note": side.note,
-        "layers": [layer_document(layer) for layer in side.layers],
+        "layers": [finding_document(item) for item in side.findings],
     }
 
 
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One layer at one endpoint of a side."""
+    return {**layer_document(finding.outcome), "endpoint": finding.endpoint, "point": str(finding.point)}
+
+
 def layer_document(outcome: LayerOutcome) -> dict[str, Any]:
-    """One layer of a side."""
+    """What one layer says."""
     origin = outcome.origin
     place = None if origin is None else {"path": origin.span.path, "line": origin.span.line}
     return {

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpfence.classify.decide import LayerOutcome
+from bpfence.classify.decide import UNDECIDED, LayerOutcome, end_reason, open_outcome, rule_reason
 from bpfence.classify.rows import ActiveLayer, ActiveTier, Place, Row, place_matches
 from bpfence.flows import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from bpfence.identity.named_ports import PortNumbers, Term, rule_terms
 from bpfence.ir.nodes import Action, L4Match, Rule
 from bpfence.ir.ranges import contains
+from bpfence.selectors.fqdn import any_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Judgement:
     def allowed(self) -> bool:
         return all(layer.allowed for layer in self.layers)
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the next point of the host endpoint is asked."""
+        return self.allowed and any(layer.reason == UNDECIDED for layer in self.layers)
+
 
 def judge(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> Judgement:
     """The verdict of one direction. ``cluster``: every named port of the world."""
@@ -52,7 +58,7 @@ def _judge_layer(
         outcome = _judge_tier(layer.layer.name, tier, row, peer, l4, cluster, logged)
         if outcome is not None:
             return outcome
-    return LayerOutcome(layer.layer.name, True, "unmatched")
+    return open_outcome(layer)
 
 
 def _judge_tier(
@@ -67,9 +73,11 @@ def _judge_tier(
         if rule.action is Action.PASS:
             return None
         exempt = any(rule is item for item in tier.tier.exemptions(row.direction))
-        return LayerOutcome(layer, rule.action is Action.ALLOW, "exempt" if exempt else "rule", tier.tier.name, rule)
+        reason = "exempt" if exempt else rule_reason(tier)
+        return LayerOutcome(layer, rule.action is Action.ALLOW, reason, tier.tier.name, rule)
     if tier.isolating and tier.tier.end is Action.DENY:
-        return LayerOutcome(layer, False, "default-deny", tier.tier.name, None, tuple(s.origin for s in tier.isolating))
+        origins = tuple(section.origin for section in tier.isolating)
+        return LayerOutcome(layer, False, end_reason(tier), tier.tier.name, None, origins)
     return None
 
 
@@ -83,11 +91,14 @@ def rule_matches(rule: Rule, row: Row, peer: Place, l4: L4Facts, cluster: PortNu
 def _term_matches(term: Term, peer: Place, l4: L4Facts, node: str) -> bool:
     if not l4_matches(term.l4, l4) or not place_matches(term.peer, peer, node):
         return False
+    names = term.l4.dns_names
+    if names is not None and not any_matches(names.patterns, names.profile, peer.fqdn, any_query=True):
+        return False
     return not any(l4_matches(place, l4) and place_matches(where, peer, node) for where, place in term.excluded)
 
 
 def l4_matches(match: L4Match, l4: L4Facts) -> bool:
-    """Whether the L4 facts satisfy a match without named ports."""
+    """Whether the L4 facts satisfy a match without named ports. The name that a query asks for is not among them."""
     ports = l4.protocol in PORT_PROTOCOLS
     icmp = l4.protocol in ICMP_PROTOCOLS
     return (

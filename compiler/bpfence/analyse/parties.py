@@ -1,32 +1,43 @@
 """Who a question is about: the words of ``--src`` and ``--dst`` to places of the world.
 
-``namespace/pod``, ``namespace/owner`` (its first pod by name), ``host`` (the chosen node), ``node/NAME``, or an IP
-address.
+``namespace/pod``, ``namespace/owner`` (its first pod by name), ``hep/NAME``, ``host`` (the chosen node), ``node/NAME``,
+an IP address, or a DNS name (destinations only).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from bpfence.classify.rows import Place, place_of
 from bpfence.errors import UsageError
 from bpfence.identity.inventory import Address
-from bpfence.identity.world import Entity, World
+from bpfence.identity.world import Entity, World, host_networks
+
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """``entity``: the pod or node; None for an outside address. ``addresses``: what it can use, first family first."""
+    """``entity``: the pod, node, host endpoint or service; None for an outside address. ``addresses``: what it can
+    use, first family first. ``fqdn``: the name it is known by, when only that is known.
+    """
 
     text: str
     entity: Entity | None
     addresses: tuple[Address, ...]
+    fqdn: str = ""
 
     @property
     def policed(self) -> bool:
-        """Whether it is an endpoint that policy can select."""
+        """Whether it is a workload that policy can select."""
         return self.entity is not None and self.entity.kind == "pod"
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is a node's own processes."""
+        return self.entity is not None and self.entity.kind in ("node", "hostendpoint")
 
 
 def find_party(text: str, world: World, node: str) -> Party:
@@ -34,17 +45,43 @@ def find_party(text: str, world: World, node: str) -> Party:
     address = _as_address(text)
     if address is not None:
         return _party_at(text, address, world)
+    entity = _named(text, world, node)
+    if entity is not None:
+        return Party(text, entity, own_addresses(entity, world))
+    if text == "host":
+        raise UsageError(f"the inventory has no Node object for {node}, so its addresses are not known")
+    if _NAME.fullmatch(text):
+        return Party(text, None, (), text.lower().rstrip("."))
+    raise UsageError(
+        f"{text} is neither an address nor a name of the inventory: "
+        "namespace/pod, namespace/owner, hep/NAME, host or node/NAME"
+    )
+
+
+def _named(text: str, world: World, node: str) -> Entity | None:
     name = f"node/{node}" if text == "host" else text
     if text in world.host_pods:
         name = f"node/{world.host_pods[text]}"
-    entity = world.by_name.get(name) or _by_owner(text, world)
-    if entity is not None:
-        return Party(text, entity, entity.addresses)
-    if text == "host":
-        raise UsageError(f"the inventory has no Node object for {node}, so its addresses are not known")
-    if "/" not in text and "." in text:
-        raise UsageError(f"{text}: names are not supported yet; use an address")
-    raise UsageError(f"{text} is neither an address nor a pod or workload of the inventory (namespace/name)")
+    if name.startswith("node/"):
+        return world.by_name.get(name) or _node_of_host_endpoints(name, world)
+    return world.by_name.get(name) or _by_owner(text, world)
+
+
+def _node_of_host_endpoints(name: str, world: World) -> Entity | None:
+    """A node that only its host endpoints tell of."""
+    node = name.removeprefix("node/")
+    found = [item for item in world.entities if item.kind == "hostendpoint" and item.node == node]
+    addresses = tuple(dict.fromkeys(address for item in found for address in item.addresses))
+    return Entity(name, "node", {}, host_networks(addresses), node) if addresses else None
+
+
+def own_addresses(entity: Entity, world: World) -> tuple[Address, ...]:
+    """The entity's addresses; a host endpoint without any has its node's, a node without any its host endpoints'."""
+    if entity.addresses or entity.kind not in ("node", "hostendpoint"):
+        return entity.addresses
+    node = world.by_name.get(f"node/{entity.node}") if entity.kind == "hostendpoint" else None
+    known = node or _node_of_host_endpoints(f"node/{entity.node}", world)
+    return () if known is None else known.addresses
 
 
 def _as_address(text: str) -> Address | None:
@@ -56,7 +93,8 @@ def _as_address(text: str) -> Address | None:
 
 def _party_at(text: str, address: Address, world: World) -> Party:
     holders = world.entities_at(address)
-    entity = next((e for kind in ("pod", "node", "service") for e in holders if e.kind == kind), None)
+    kinds = ("pod", "node", "hostendpoint", "service")
+    entity = next((e for kind in kinds for e in holders if e.kind == kind), None)
     return Party(text, entity, (address,))
 
 
@@ -65,11 +103,12 @@ def _by_owner(text: str, world: World) -> Entity | None:
     return next((pod for pod in world.pods if pod.namespace == namespace and pod.owner[1] == name), None)
 
 
-def place_of_party(party: Party, address: Address | None, world: World) -> Place:
-    """Where the party is seen: at its address, or, without one, as itself."""
+def place_of_party(party: Party, address: Address | None, world: World, fqdn: str = "") -> Place:
+    """Where the party is seen: at its address, or, without one, as itself. ``fqdn``: the name it was learnt under."""
     if address is not None:
-        return place_of(address, world)
-    return Place(None, () if party.entity is None else (party.entity,))
+        place = place_of(address, world)
+        return Place(address, place.holders, fqdn) if fqdn else place
+    return Place(None, () if party.entity is None else (party.entity,), fqdn)
 
 
 def common_family(source: Party, destination: Party, wanted: int | None) -> tuple[Address | None, Address | None]:

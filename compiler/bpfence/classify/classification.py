@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bpfence.classify.decide import RowDecisions, decide_row
+from bpfence.classify.hosts import HostRow, host_rows
 from bpfence.classify.l4 import L4Atoms, cut_l4
 from bpfence.classify.merge import MergedTables, merge_rows
 from bpfence.classify.peers import PeerClasses, classify_peers
@@ -31,7 +32,7 @@ knows the rules
 @dataclass(frozen=True, slots=True)
 class Classification:
     """``rows``: distinct rows in first-use order with their decisions. ``row_of``: (entity name, own address as text,
-    direction) -> row.
+    direction) -> row. ``host_rows``: those of hosts; ``host_row_numbers``: the row of each, None = unrestricted.
     """
 
     peers: PeerClasses
@@ -39,6 +40,8 @@ class Classification:
     rows: tuple[RowDecisions, ...]
     row_of: Mapping[tuple[str, str, Direction], int | None]
     merged: MergedTables
+    host_rows: tuple[HostRow, ...] = ()
+    host_row_numbers: tuple[int | None, ...] = ()
 
 
 def subjects_of(entities: Iterable[Entity]) -> Iterator[Subject]:
@@ -48,9 +51,11 @@ def subjects_of(entities: Iterable[Entity]) -> Iterator[Subject]:
             yield Subject(entity, address)
 
 
-def index_program(program: Program, world: World) -> LabelIndex:
-    """Label profiles of the world's entities, fine enough for every expression of the program."""
-    keys: set[str] = {"meta:kind", "meta:name"} if _uses_own_node(program) else {"meta:kind"}
+def index_program(program: Program, world: World, extra: Iterable[str] = ()) -> LabelIndex:
+    """Label profiles of the world's entities, fine enough for every expression of the program and the ``extra`` keys."""
+    keys: set[str] = {*extra, "meta:kind"}
+    if _uses_own_node(program):
+        keys.add("meta:name")
     for layer in program.layers:
         for tier in layer.tiers:
             for policy in tier.policies:
@@ -69,8 +74,14 @@ def classify(
     subjects: Sequence[Subject],
     merge: bool = True,
     services: Sequence[ServiceCell] = (),
+    hosts: Sequence[Entity] = (),
+    extra: Sequence[tuple[PeerExpr, L4Match]] = (),
 ) -> Classification:
-    """Decide every packet of every subject, packets to service addresses included."""
+    """Decide every packet of every subject, packets to service addresses included.
+
+    ``hosts``: host endpoints and nodes that are subjects too. ``extra``: distinctions to keep although no rule makes
+    them.
+    """
     labels = index_program(program, world)
     builder = RowBuilder(program, world, labels)
     rows: dict[int, tuple[int, Row]] = {}
@@ -80,18 +91,25 @@ def classify(
             row = builder.row(subject, direction)
             number = None if row is None else rows.setdefault(id(row), (len(rows), row))[0]
             row_of[subject.entity.name, address_text(subject), direction] = number
+    workload_rows = len(rows)
+    of_hosts = host_rows(program, world, builder, labels, hosts) if hosts else ()
+    host_numbers = tuple(
+        None if item.row is None else rows.setdefault(id(item.row), (len(rows), item.row))[0] for item in of_hosts
+    )
     ordered = [row for _, row in rows.values()]
     cluster = cluster_ports(world.entities)
     terms = [term for row in ordered for term in _row_terms(row, cluster)]
     nodes = [row.node for row in ordered]
-    places = [cell.place for cell in services]
+    places = [*(cell.place for cell in services), *(place for place, _ in extra)]
     ports = [port_match(cell.protocol, n) for cell in services for n in (cell.port, *(b[1] for b in cell.backends))]
     peers = classify_peers(world.entities, labels, (*_term_peers(terms), *places), nodes)
-    l4 = cut_l4((*_term_l4(terms), *ports))
+    l4 = cut_l4((*_term_l4(terms), *ports, *(match for _, match in extra)))
     decided = tuple(
-        fill_service_cells(decide_row(row, peers, l4, cluster), services, peers, l4) for row in ordered
+        fill_service_cells(decide_row(row, peers, l4, cluster), services if at < workload_rows else (), peers, l4)
+        for at, row in enumerate(ordered)
     )
-    return Classification(peers, l4, decided, row_of, _merge(decided, peers, l4, merge))
+    merged = _merge(decided, peers, l4, merge)
+    return Classification(peers, l4, decided, row_of, merged, of_hosts, host_numbers)
 
 
 def _merge(rows: tuple[RowDecisions, ...], peers: PeerClasses, l4: L4Atoms, merge: bool) -> MergedTables:

@@ -19,12 +19,18 @@ from bpfence.ir.nodes import Action, Origin, Rule
 
 Matrix = NDArray[np.int32]
 Open = NDArray[np.bool_]
+UNDECIDED = "undecided"
+PROFILES = "profiles"
+"""the tier of host endpoints' profiles; no other tier has this name"""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerOutcome:
-    """Why one layer allows or denies. ``reason``: rule, exempt, default-deny or unmatched; ``rule`` for the first
-    two.
+    """Why one layer allows or denies. ``rule`` with the reasons rule, exempt and profile.
+
+    ``reason``: rule, exempt, default-deny, unmatched; profile (what a host endpoint's profiles say, or that it has
+    none); undecided (the layer does not decide everything and the next point is asked: ``allowed`` is true then);
+    and, of no layer's rules, no-backend, failsafe, workload-to-host.
     """
 
     layer: str
@@ -56,6 +62,11 @@ class Decision:
     def allowed(self) -> bool:
         return all(layer.allowed for layer in self.layers)
 
+    @property
+    def undecided(self) -> bool:
+        """Whether no layer denies and some layer leaves it to the next point."""
+        return self.allowed and any(layer.reason == UNDECIDED for layer in self.layers)
+
 
 @dataclass(frozen=True, slots=True)
 class RowDecisions:
@@ -64,6 +75,21 @@ class RowDecisions:
     row: Row
     numbers: Matrix
     decisions: tuple[Decision, ...]
+
+
+def rule_reason(tier: ActiveTier) -> str:
+    """The reason of a decision by one of the tier's policies."""
+    return "profile" if tier.tier.name == PROFILES else "rule"
+
+
+def end_reason(tier: ActiveTier) -> str:
+    """The reason of a deny at the tier's end."""
+    return "profile" if tier.tier.name == PROFILES else "default-deny"
+
+
+def open_outcome(layer: ActiveLayer) -> LayerOutcome:
+    """What the layer says when no tier has decided."""
+    return LayerOutcome(layer.layer.name, True, "unmatched" if layer.layer.decides_all else UNDECIDED)
 
 
 def decide_row(row: Row, peers: PeerClasses, l4: L4Atoms, cluster: PortNumbers) -> RowDecisions:
@@ -119,7 +145,7 @@ class _LayerTable:
             isolating = tuple(section.origin for section in tier.isolating)
             self._settle(
                 undecided,
-                LayerOutcome(self.layer.layer.name, False, "default-deny", tier.tier.name, None, isolating),
+                LayerOutcome(self.layer.layer.name, False, end_reason(tier), tier.tier.name, None, isolating),
             )
 
     def _run_rule(
@@ -147,7 +173,7 @@ class _LayerTable:
                     LayerOutcome(
                         self.layer.layer.name,
                         rule.action is Action.ALLOW,
-                        "exempt" if exempt else "rule",
+                        "exempt" if exempt else rule_reason(tier),
                         tier.tier.name,
                         rule,
                     )
@@ -170,8 +196,8 @@ class _LayerTable:
             self.live &= ~undecided
 
     def finish(self) -> tuple[Matrix, list[tuple[LayerOutcome, bool]]]:
-        """Allow what no tier decided; tell logged and unlogged cells of one outcome apart."""
-        self._settle(self.live.copy(), LayerOutcome(self.layer.layer.name, True, "unmatched"))
+        """Allow, or leave open, what no tier decided; tell logged and unlogged cells of one outcome apart."""
+        self._settle(self.live.copy(), open_outcome(self.layer))
         pairs = [(outcome, False) for outcome in self.outcomes]
         if self.logged is not None and self.logged.any():
             self.numbers = np.where(self.logged, self.numbers + len(pairs), self.numbers).astype(np.int32)

@@ -93,6 +93,8 @@ class L4Atoms:
         return tuple({space.offset: space for space in self.spaces}.values())
 
     def _evaluate(self, match: L4Match) -> NDArray[np.int64]:
+        if match.dns_names is not None:
+            return np.zeros(0, dtype=np.int64)
         parts = [
             space.offset + _space_matches(space, match)
             for space in self.distinct_spaces()

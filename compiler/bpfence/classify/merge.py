@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.classify.decide import RowDecisions
+from bpfence.classify.decide import Decision, RowDecisions
 from bpfence.classify.fingerprints import equal_rows
-from bpfence.plan.layout import CELL_ALLOW, CELL_DECISION_MASK, CELL_LOG
+from bpfence.plan.layout import CELL_ALLOW, CELL_DECISION_MASK, CELL_LOG, CELL_NEXT
 
 Cells = NDArray[np.uint16]
 
@@ -45,11 +45,17 @@ def row_cells(row: RowDecisions, provenance: bool) -> Cells:
     """The row's cells: verdict bits, and decision number + 1 when it fits and provenance is wanted."""
     values = np.zeros(len(row.decisions), dtype=np.uint16)
     for number, decision in enumerate(row.decisions):
-        value = (CELL_ALLOW if decision.allowed else 0) | (CELL_LOG if decision.logged else 0)
+        value = _verdict_bits(decision) | (CELL_LOG if decision.logged else 0)
         if provenance and number < CELL_DECISION_MASK:
             value |= number + 1
         values[number] = value
     return values[row.numbers]
+
+
+def _verdict_bits(decision: Decision) -> int:
+    if decision.undecided:
+        return CELL_NEXT
+    return CELL_ALLOW if decision.allowed else 0
 
 
 def merge_rows(rows: Sequence[RowDecisions], peers: int, l4: int, provenance: bool, merge: bool = True) -> MergedTables:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from bpfence.identity.inventory import Address
-from bpfence.identity.labels import LabelIndex, value_predicate
+from bpfence.identity.inventory import Address, Network
+from bpfence.identity.labels import Bits, LabelIndex, value_predicate
 from bpfence.identity.named_ports import PortNumbers, own_names
 from bpfence.identity.world import Entity, World
 from bpfence.ir.expressions import (
@@ -72,6 +72,10 @@ class Subject:
     address: Address | None
 
 
+Choices = list[tuple[Bits, list[tuple[int, Policy]]]]
+"""label profiles that a subject selects, and its policies with their places in the tier"""
+
+
 class RowBuilder:
     """Builds the rows of subjects; equal rows are one object."""
 
@@ -83,11 +87,9 @@ class RowBuilder:
         self._world = world
         self._labels = labels
         self._positions = {entity.name: position for position, entity in enumerate(world.entities)}
-        self._subjects = [
-            [(policy, labels.profiles(policy.subject)) for policy in tier.policies]
-            for layer in program.layers
-            for tier in layer.tiers
-        ]
+        self._choices = {
+            point: [_by_subject(tier, labels) for _, tier in tiers] for point, tiers in self._tiers.items()
+        }
         self._selected: dict[tuple[int, Direction, Point], tuple[tuple[Policy, ...], ...]] = {}
         self._rows: dict[object, Row] = {}
 
@@ -102,7 +104,7 @@ class RowBuilder:
         if not any(active):
             return None
         names = frozenset(name for rule in rules for name in own_names(rule, direction))
-        own_ports = _own_numbers(subject.entity, names)
+        own_ports = _own_numbers(self._port_owners(subject), names)
         node = subject.entity.node if any(_mentions_node(rule) for rule in rules) else ""
         key = (
             direction,
@@ -121,14 +123,7 @@ class RowBuilder:
         profile = int(self._labels.profile_of[self._positions[entity.name]])
         known = self._selected.get((profile, direction, point))
         if known is None:
-            known = tuple(
-                tuple(
-                    p
-                    for p in tier.policies
-                    if p.section(direction) is not None and self._labels.profiles(p.subject)[profile]
-                )
-                for _, tier in self._tiers[point]
-            )
+            known = tuple(_selected(choices, profile, direction) for choices in self._choices[point])
             self._selected[profile, direction, point] = known
         return known
 
@@ -147,6 +142,10 @@ class RowBuilder:
                 tiers.setdefault(layer.name, []).append(item)
         return tuple(ActiveLayer(layer, tuple(tiers[name])) for name, layer in layers.items())
 
+    def _port_owners(self, subject: Subject) -> tuple[Entity, ...]:
+        """Whose port names hold on the own side: a host endpoint also sees packets that are for others."""
+        return (subject.entity,) if subject.entity.kind != "hostendpoint" else self._place(subject).holders
+
     def _place(self, subject: Subject) -> Place:
         return Place(None, (subject.entity,)) if subject.address is None else place_of(subject.address, self._world)
 
@@ -154,9 +153,24 @@ class RowBuilder:
         return rule.own == ANYONE or place_matches(rule.own, self._place(subject), subject.entity.node)
 
 
-def _own_numbers(entity: Entity, names: frozenset[tuple[str, int]]) -> PortNumbers:
+def _by_subject(tier: Tier, labels: LabelIndex) -> Choices:
+    """The tier's policies under their subjects: who is selected is asked once for all policies of one subject."""
+    found: dict[LabelExpr, list[tuple[int, Policy]]] = {}
+    for position, policy in enumerate(tier.policies):
+        found.setdefault(policy.subject, []).append((position, policy))
+    return [(labels.profiles(subject), policies) for subject, policies in found.items()]
+
+
+def _selected(choices: Choices, profile: int, direction: Direction) -> tuple[Policy, ...]:
+    """In tier order: the policies that select the profile and speak about the direction."""
+    found = [item for bits, policies in choices if bits[profile] for item in policies]
+    found.sort(key=lambda item: item[0])
+    return tuple(policy for _, policy in found if policy.section(direction) is not None)
+
+
+def _own_numbers(owners: tuple[Entity, ...], names: frozenset[tuple[str, int]]) -> PortNumbers:
     numbers: dict[tuple[str, int], list[int]] = {}
-    for name, protocol, number in entity.ports:
+    for name, protocol, number in sorted({port for entity in owners for port in entity.ports}):
         if (name, protocol) in names:
             numbers.setdefault((name, protocol), []).append(number)
     return {key: tuple(sorted(values)) for key, values in numbers.items()}
@@ -193,8 +207,7 @@ def place_matches(expression: PeerExpr, place: Place, node: str) -> bool:
         case PeerNot(item):
             return not place_matches(item, place, node)
         case InPrefixes(networks):
-            address = place.address
-            return address is not None and any(address in n for n in networks if n.version == address.version)
+            return _inside(place, networks)
         case HasObject(labels):
             return any(entity_matches(labels, entity) for entity in place.holders)
         case OnOwnNode():
@@ -203,6 +216,14 @@ def place_matches(expression: PeerExpr, place: Place, node: str) -> bool:
             return place.fqdn != "" and any(parse_pattern(p, profile).matches(place.fqdn) for p in patterns)
         case _:
             assert_never(expression)
+
+
+def _inside(place: Place, networks: tuple[Network, ...]) -> bool:
+    """An address known by its name alone is surely inside only what covers everything."""
+    address = place.address
+    if address is None:
+        return place.fqdn != "" and any(network.prefixlen == 0 for network in networks)
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def entity_matches(expression: LabelExpr, entity: Entity) -> bool:

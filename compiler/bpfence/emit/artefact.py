@@ -48,7 +48,9 @@ class OriginEntry(_Model):
 
 
 class LayerDecision(_Model):
-    """Why one layer decides as it does. ``reason``: rule, default-deny, exempt, not-selected, unmatched."""
+    """Why one layer decides as it does. ``reason``: rule, default-deny, exempt, unmatched, no-backend, profile,
+    undecided.
+    """
 
     layer: str
     verdict: str
@@ -68,6 +70,49 @@ class RowEntry(_Model):
     direction: str
     endpoints: tuple[str, ...]
     decisions: tuple[tuple[LayerDecision, ...], ...]
+    point: str = "endpoint"
+
+
+class FailsafeEntry(_Model):
+    """A port that host policy never closes. ``network``: the remote addresses it holds for; empty = all."""
+
+    protocol: int
+    port: int
+    network: str = ""
+
+
+class HostSettingsEntry(_Model):
+    """What the node does with its own traffic. ``workload_to_host``: Accept, Drop or Return."""
+
+    failsafe_ingress: tuple[FailsafeEntry, ...]
+    failsafe_egress: tuple[FailsafeEntry, ...]
+    workload_to_host: str
+
+
+class HostRowEntry(_Model):
+    """Where a host's cells are for one direction and point. ``offset`` None: nothing restricts it there.
+
+    ``own``: ``FIRST-LAST``, the own addresses it holds for; empty = all that no other entry of the direction and
+    point names. Ingress: the packet's destination is the own address, also of packets that the host passes on.
+    """
+
+    direction: str
+    point: str
+    own: str
+    offset: int | None
+
+
+class HostEntry(_Model):
+    """A host endpoint (``hep/NAME``), or the node itself where policies select nodes (``node/NAME``).
+
+    ``interface``: as in the object, empty when it is found by its addresses.
+    """
+
+    name: str
+    interface: str
+    addresses: tuple[str, ...]
+    settings: HostSettingsEntry
+    rows: tuple[HostRowEntry, ...]
 
 
 class Manifest(_Model):
@@ -91,6 +136,9 @@ class Manifest(_Model):
     endpoints: tuple[EndpointEntry, ...]
     rows: tuple[RowEntry, ...]
     policies: tuple[str, ...]
+    hosts: tuple[HostEntry, ...] = ()
+    node_addresses: tuple[str, ...] = ()
+    """the node's own addresses, when there are hosts"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from bpfence import __version__
 from bpfence.classify.classification import Classification
 from bpfence.emit.artefact import Artefact, EndpointEntry, Manifest, TableEntry
 from bpfence.emit.folder import json_bytes, shape_hash
+from bpfence.emit.hosts import host_entries
 from bpfence.emit.program import emit_dispatcher_program, emit_workload_program
 from bpfence.emit.provenance import row_entries
 from bpfence.emit.report import emit_report
 from bpfence.emit.tables import emit_tables, used_elements
+from bpfence.identity.inventory import HostSettings
 from bpfence.identity.numbers import Identities
+from bpfence.identity.world import Entity
 from bpfence.ir.nodes import Program
 from bpfence.ir.text import program_text
 from bpfence.options import Options
@@ -36,6 +39,9 @@ class EmitInput:
     node: str
     options: Options
     inputs: Mapping[str, str]
+    hosts: tuple[Entity, ...] = ()
+    """the node's host endpoints and the node itself"""
+    settings: HostSettings = field(default_factory=HostSettings)
 
 
 def emit_artefact(source: EmitInput) -> Artefact:
@@ -59,6 +65,8 @@ def emit_artefact(source: EmitInput) -> Artefact:
         )
         for spec in planned.plan.tables()
     )
+    hosts = host_entries(source.hosts, source.settings, planned, classification)
+    own = (address for host in source.hosts if host.kind == "node" for address in host.addresses)
     manifest = Manifest(
         tool_version=__version__,
         node=source.node,
@@ -74,6 +82,8 @@ def emit_artefact(source: EmitInput) -> Artefact:
         endpoints=_endpoints(planned, source.identities),
         rows=row_entries(planned, classification),
         policies=_policies(source.program),
+        hosts=hosts,
+        node_addresses=tuple(map(str, own)) if hosts else (),
     )
     manifest = manifest.model_copy(
         update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()}

@@ -130,7 +130,7 @@ def _structs(plan: Plan) -> tuple[Struct, ...]:
         layout.OWN4,
         layout.OWN6,
         endpoint,
-        *((layout.ADDRESS6_ENTRY,) if plan.features.address6 else ()),
+        *((layout.ADDRESS6_LENGTH, layout.ADDRESS6_ENTRY) if plan.features.address6 else ()),
         layout.CONNECTION_KEY,
         layout.CONNECTION,
         layout.FRAGMENT_KEY,
@@ -152,8 +152,10 @@ def _workload_constants(plan: Plan) -> dict[str, int | str]:
         "L4_UNKNOWN": "0xffffffff",
     }
     if plan.features.address6:
-        sizes["ADDRESS6_BUCKET"] = layout.ADDRESS6_BUCKET
-        sizes["ADDRESS6_BUCKETS"] = geometry.address6_buckets
+        sizes |= {f"ADDRESS6_MIX{place}": f"{mix:#x}ULL" for place, mix in enumerate(layout.ADDRESS6_MIX, 1)}
+        sizes["ADDRESS6_SHIFT"] = 65 - geometry.address6_slots.bit_length()
+        sizes["ADDRESS6_GROUPS"] = geometry.address6_groups
+        sizes["ADDRESS6_BLOCKS"] = geometry.address6_blocks
         sizes["ADDRESS6_LENGTHS"] = geometry.address6_lengths
     if plan.features.source_ports:
         sizes["PORT_PAIRS"] = geometry.port_pairs

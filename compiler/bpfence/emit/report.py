@@ -46,7 +46,7 @@ def _program_features(planned: PlannedTables) -> list[str]:
     ports = 3 if features.source_ports else 1
     return [
         f"IPv4 decision       {ports + 4} array reads: 3 address levels, {ports} for ports, 1 cell",
-        f"IPv6 decision       {len(planned.address6.lengths)} prefix lengths probed: {_lengths(planned)}",
+        f"IPv6 decision       {len(planned.address6.lengths)} prefix lengths asked, 2 reads each: {_lengths(planned)}",
         f"source ports        {_presence(features.source_ports)}",
         f"ICMP codes          {_presence(features.icmp_codes)}",
     ]

@@ -11,9 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 
 from bpfence.classify.classification import Classification
-from bpfence.plan.address6 import address_words
 from bpfence.plan.build import PlannedTables, endpoint_rows
-from bpfence.plan.layout import HEADER, UNRESTRICTED, endpoint_struct
+from bpfence.plan.layout import ADDRESS6_LENGTH, HEADER, UNRESTRICTED, address6_mask, endpoint_struct
 from bpfence.plan.plan import TableSpec
 
 
@@ -26,7 +25,10 @@ def emit_tables(planned: PlannedTables, classification: Classification) -> dict[
         "address4_l1": planned.address4.level1.astype("<u2").tobytes(),
         "address4_l2": planned.address4.level2.astype("<u4" if planned.plan.features.wide_blocks else "<u2").tobytes(),
         "address4_l3": planned.address4.level3.astype("<u2").tobytes(),
+        "address6_lengths": _lengths6(planned),
+        "address6_displacements": planned.address6.displacements.astype("<u2").tobytes(),
         "address6": planned.address6.entries.tobytes(),
+        "address6_blocks": planned.address6.blocks.astype("<u2").tobytes(),
         "ports": planned.l4.ports.astype("<u2").tobytes(),
         "source_ports": b"" if planned.l4.source_ports is None else planned.l4.source_ports.astype("<u2").tobytes(),
         "port_pairs": b"" if planned.l4.pairs is None else planned.l4.pairs.astype("<u2").tobytes(),
@@ -44,7 +46,9 @@ def used_elements(planned: PlannedTables, spec: TableSpec) -> int:
         "endpoints": len(planned.endpoints),
         "address4_l2": planned.address4.level2.size,
         "address4_l3": planned.address4.level3.size,
+        "address6_lengths": len(planned.address6.lengths),
         "address6": planned.address6.used,
+        "address6_blocks": planned.address6.blocks.size,
         "port_pairs": 0 if planned.l4.pairs is None else planned.l4.pairs.size,
         "cells": planned.cells.size,
     }
@@ -64,8 +68,16 @@ def _header(planned: PlannedTables) -> bytes:
     header["address6_seed"] = planned.address6.seed
     header["address6_lengths"] = len(planned.address6.lengths)
     header["source_stride"] = planned.l4.source_stride
-    header["lengths"][0, : len(planned.address6.lengths)] = planned.address6.lengths
     return header.tobytes()
+
+
+def _lengths6(planned: PlannedTables) -> bytes:
+    lengths = planned.address6.lengths
+    table = np.zeros(len(lengths), dtype=ADDRESS6_LENGTH.dtype)
+    for place, length in enumerate(lengths):
+        mask = address6_mask(length)
+        table[place] = (mask >> 64, mask & (1 << 64) - 1, length, 0)
+    return table.tobytes()
 
 
 def _endpoints(planned: PlannedTables, classification: Classification) -> bytes:
@@ -92,4 +104,5 @@ def _own_address(address: IPv4Address | IPv6Address) -> int | tuple[int, int, in
     """Network order bytes as the machine reads them."""
     if address.version == 4:
         return int.from_bytes(address.packed, "little")
-    return address_words(int(address))
+    first, second, third, fourth = (int.from_bytes(address.packed[at : at + 4], "little") for at in (0, 4, 8, 12))
+    return first, second, third, fourth

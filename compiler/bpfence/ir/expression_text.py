@@ -6,6 +6,7 @@
     peers   [labels]   {10.0.0.0/8, fd00::/8}   own-node     !x   a & b   a | b   anyone  nobody
             names "1.20" {"*.shop.example."}
     l4      protocol tcp,udp to 80,443-445 from 1024-65535 named "http"/tcp/destination | any | never
+            protocol udp to 53 queries "1.20" {"*"}
 
 ``all(x)`` and ``any(x)`` stand for a conjunction or union of a single item. Expressions of a legal program have
 a bounded depth (`legality`), so plain recursion is safe here.
@@ -72,7 +73,7 @@ def peer_text(expr: PeerExpr) -> str:
         case OnOwnNode():
             return "own-node"
         case LearntName():
-            return f"names {quoted(expr.profile)} {{{', '.join(map(quoted, expr.patterns))}}}"
+            return f"names {_patterns_text(expr.profile, expr.patterns)}"
         case PeerNot():
             return f"!{_peer_operand(expr.item)}"
         case PeerAll():
@@ -129,7 +130,13 @@ def _alternative_text(alternative: L4Match) -> str:
     words += [f"{word} {_ranges_text(ranges)}" for word, ranges in numeric if ranges is not None]
     named = (("named", alternative.named_ports), ("not-named", alternative.not_named_ports))
     words += [f"{word} {_named_ports_text(ports)}" for word, ports in named if ports]
+    if (names := alternative.dns_names) is not None:
+        words.append(f"queries {_patterns_text(names.profile, names.patterns)}")
     return " ".join(words) or "any"
+
+
+def _patterns_text(profile: str, patterns: tuple[str, ...]) -> str:
+    return f"{quoted(profile)} {{{', '.join(map(quoted, patterns))}}}"
 
 
 def _ranges_text(ranges: Ranges) -> str:

@@ -92,6 +92,10 @@ def check_alternative(match: L4Match) -> None:
         _check_named_port(port)
     if _has_port_criterion(match) and not _within(match.protocols, PORT_PROTOCOLS):
         raise IllegalProgram("a port criterion with protocols other than TCP, UDP and SCTP")
+    if match.dns_names is not None:
+        _check_patterns(match.dns_names.patterns)
+        if not _within(match.protocols, PORT_PROTOCOLS):
+            raise IllegalProgram("DNS names with protocols other than TCP, UDP and SCTP")
     icmp = match.icmp_types is not None or match.icmp_codes is not None
     if icmp and not _within(match.protocols, ICMP_PROTOCOLS):
         raise IllegalProgram("an ICMP criterion with protocols other than ICMP and ICMPv6")

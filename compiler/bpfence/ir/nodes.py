@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Literal, assert_never
 
 from bpfence.ir.expressions import ANYONE, LabelExpr, PeerExpr
+from bpfence.options import NameProfile
 from bpfence.source.spans import Span
 
 Ranges = tuple[tuple[int, int], ...]
@@ -67,6 +68,17 @@ class NamedPort:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsNames:
+    """Names that a DNS query may ask for: those that one of the patterns matches (canonical, sorted, unique).
+
+    ``profile``: whose pattern language it is (`bpfence.selectors.fqdn`); match-all takes every name here.
+    """
+
+    patterns: tuple[str, ...]
+    profile: NameProfile
+
+
+@dataclass(frozen=True, slots=True)
 class L4Match:
     """One alternative of a rule's L4 part: all criteria given must hold; None = no criterion.
 
@@ -75,7 +87,8 @@ class L4Match:
     never satisfies them. ``icmp_types``, ``icmp_codes``: a packet without a readable ICMP header never satisfies them.
     ``named_ports``: at least one of these (or of the numeric ports of the same side) must match; ``not_named_ports``:
     none may.
-    ICMP and ICMPv6 are different protocols (1, 58).
+    ICMP and ICMPv6 are different protocols (1, 58). ``dns_names``: only DNS queries for such a name match. No table of
+    this version reads queries: there it matches nothing.
     """
 
     protocols: Ranges | None = None
@@ -85,6 +98,7 @@ class L4Match:
     icmp_codes: Ranges | None = None
     named_ports: tuple[NamedPort, ...] = ()
     not_named_ports: tuple[NamedPort, ...] = ()
+    dns_names: DnsNames | None = None
 
 
 ANY_L4: tuple[L4Match, ...] = (L4Match(),)

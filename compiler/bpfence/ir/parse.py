@@ -32,7 +32,7 @@ from bpfence.ir.expressions import (
     PeerExpr,
     PeerNot,
 )
-from bpfence.ir.nodes import Action, L4Match, Layer, Origin, Point, Policy, Program, Rule, Section, Tier
+from bpfence.ir.nodes import Action, DnsNames, L4Match, Layer, Origin, Point, Policy, Program, Rule, Section, Tier
 from bpfence.ir.tokens import (
     Criterion,
     IrSyntaxError,
@@ -209,6 +209,9 @@ class _Builder(Transformer[Token, Program]):
 
     def alternative(self, *criteria: Criterion) -> L4Match:
         return read_alternative(criteria)
+
+    def queries(self, word: Token, profile: Token, patterns: tuple[str, ...]) -> Criterion:
+        return Criterion(word, names=DnsNames(patterns, read_profile(profile)))
 
     def criterion(self, word: Token, *values: Token) -> Criterion:
         return read_criterion(word, values)

@@ -12,7 +12,7 @@ from lark import Token
 from bpfence.errors import BpfenceError
 from bpfence.ir.expression_text import PROTOCOL_WORDS
 from bpfence.ir.expressions import Network
-from bpfence.ir.nodes import L4Match, NamedPort, Ranges, Side
+from bpfence.ir.nodes import DnsNames, L4Match, NamedPort, Ranges, Side
 from bpfence.options import CiliumProfile, NameProfile
 from bpfence.source.spans import Span
 
@@ -30,11 +30,12 @@ class IrSyntaxError(BpfenceError):
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One criterion of an L4 alternative: ``word`` says which, and has ranges or named ports."""
+    """One criterion of an L4 alternative: ``word`` says which, and has ranges, named ports or names."""
 
     word: Token
     ranges: Ranges = ()
     ports: tuple[NamedPort, ...] = ()
+    names: DnsNames | None = None
 
 
 def read_criterion(word: Token, values: tuple[Token, ...]) -> Criterion:
@@ -61,6 +62,7 @@ def read_alternative(criteria: tuple[Criterion, ...]) -> L4Match:
         icmp_codes=ranges.get("code"),
         named_ports=ports.get("named", ()),
         not_named_ports=ports.get("not-named", ()),
+        dns_names=given["queries"].names if "queries" in given else None,
     )
 
 

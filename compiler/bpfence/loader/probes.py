@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bpfence.emit.artefact import Artefact
 from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction
@@ -131,8 +132,22 @@ def _peers6(artefact: Artefact) -> list[Address]:
         entries = np.frombuffer(artefact.tables["address6"], dtype=ADDRESS6_ENTRY.dtype)
         entries = entries[entries["length"] > 0]
         _, places = np.unique(entries["peer"], return_index=True)
-        found |= {IPv6Address(entries["prefix"][place].tobytes()) for place in places.tolist()}
+        found |= {_prefix6(entries[place]) for place in places.tolist()}
+        found |= set(_block_peers6(artefact, entries[entries["block"] > 0]))
     return sorted(found, key=int)
+
+
+def _block_peers6(artefact: Artefact, entries: NDArray[np.void]) -> Iterator[IPv6Address]:
+    """One address of every class that stands in a block."""
+    owners = {int(entry["block"]) - 1: entry for entry in entries}
+    for position in _first(artefact.tables["address6_blocks"], "<u2").values():
+        owner = owners.get(position >> 8)
+        if owner is not None:
+            yield _prefix6(owner) + (position & 255)
+
+
+def _prefix6(entry: np.void) -> IPv6Address:
+    return IPv6Address(int(entry["upper"]) << 64 | int(entry["lower"]))
 
 
 def _l4_choices(artefact: Artefact, family: int) -> list[_L4]:

@@ -73,7 +73,7 @@ def _ports(packet: Packet) -> tuple[bytes, bytes]:
         source = (packet.source_port or 0).to_bytes(2, "big")
         destination = (packet.destination_port or 0).to_bytes(2, "big")
         return (source, destination) if packet.direction == "egress" else (destination, source)
-    identifier = b"\x62\x66" if packet.protocol in (1, 58) else b"\0\0"
+    identifier = b"\x62\x66" if (packet.own.version, packet.protocol) in ICMP_INDEX else b"\0\0"
     return identifier, identifier
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpfence.ir.nodes import L4Match, NamedPort, Program, Ranges, Rule, Side
+from bpfence.ir.nodes import DnsNames, L4Match, NamedPort, Program, Ranges, Rule, Side
 from bpfence.ir.ranges import normalise
 from bpfence.passes.rewriting import rewrite_rules, with_matches
 
@@ -10,14 +10,14 @@ Alternatives = tuple[L4Match, ...]
 Criteria = tuple[Ranges | None, ...]
 """Protocols, destination ports, source ports, ICMP types, ICMP codes: each a set, None the set of everything."""
 
-Named = tuple[tuple[NamedPort, ...], tuple[NamedPort, ...]]
-"""Ports that one must match, ports that none may match."""
+Named = tuple[tuple[NamedPort, ...], tuple[NamedPort, ...], DnsNames | None]
+"""Ports that one must match, ports that none may match, names that a query must ask for."""
 
 Split = dict[tuple[Criteria, Named], None]
 """Alternatives, each once, in order."""
 
 _FIELD_COUNT = 5
-_NO_NAMES: Named = ((), ())
+_NO_NAMES: Named = ((), (), None)
 
 
 def merge_alternatives(program: Program) -> Program:
@@ -37,6 +37,8 @@ def merge_alternatives(program: Program) -> Program:
 
 def can_match(match: L4Match) -> bool:
     """Whether some packet satisfies the alternative, as far as its ranges tell."""
+    if match.dns_names is not None and not match.dns_names.patterns:
+        return False
     if match.protocols == () or match.icmp_types == () or match.icmp_codes == ():
         return False
     if match.destination_ports == () and not _has_named(match, "destination"):
@@ -88,7 +90,7 @@ def _union(sets: list[Ranges | None]) -> Ranges | None:
 
 def _split(match: L4Match) -> tuple[Criteria, Named]:
     """Beside named ports of the same side, no numeric ports means the empty set of them, not every port."""
-    if not match.named_ports and not match.not_named_ports:
+    if not match.named_ports and not match.not_named_ports and match.dns_names is None:
         ports = (match.destination_ports, match.source_ports)
         return (match.protocols, *ports, match.icmp_types, match.icmp_codes), _NO_NAMES
     destination = match.destination_ports
@@ -98,7 +100,7 @@ def _split(match: L4Match) -> tuple[Criteria, Named]:
     if source is None and _has_named(match, "source"):
         source = ()
     criteria = (match.protocols, destination, source, match.icmp_types, match.icmp_codes)
-    return criteria, (_sorted_ports(match.named_ports), _sorted_ports(match.not_named_ports))
+    return criteria, (_sorted_ports(match.named_ports), _sorted_ports(match.not_named_ports), match.dns_names)
 
 
 def _join(criteria: Criteria, named: Named) -> L4Match:

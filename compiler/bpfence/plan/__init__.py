@@ -1,1 +1,1 @@
-"""TODO."""
+"""Layouts, sizes, features and budgets: pure data."""

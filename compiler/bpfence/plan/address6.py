@@ -1,100 +1,182 @@
-"""The IPv6 table: prefixes in buckets of four, found by hashing the masked address for each prefix length in use,
-longest first.
+"""The IPv6 table: a perfect hash over the prefixes at which the class changes, asked once per prefix length in use.
 
-In: the prefixes at which the class changes. Out: the entries in their buckets, the lengths, the default class, the
-seed that fits.
+In: prefixes and their classes. Out: `Address6Table`. The longest length is asked first. Where many prefixes longer than
+/120 lie in one /120, as the pods of a node do, they become one entry with a block of 256 classes, one per address.
+
+Each prefix has a slot of its own, so an answer takes one read of the slot table whether the prefix is there or not: its
+hash names a group, the group's displacement sends every member to a free slot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.plan.layout import ADDRESS6_BUCKET, ADDRESS6_ENTRY, address6_hash
+from bpfence.plan.layout import (
+    ADDRESS6_BLOCK_LENGTH,
+    ADDRESS6_ENTRY,
+    ADDRESS6_GROUP,
+    address6_hash,
+    address6_mask,
+    address6_slot,
+)
 
+LEAST_SLOTS = 64
+BLOCK_WORTH = 16
+"""prefixes in a /120 from which a block takes less room than they do"""
 _SEEDS = 8
 """hash seeds tried before the table is doubled"""
+_WORD = (1 << 64) - 1
 Prefix = tuple[int, int]
 """(first address as a 128-bit integer, prefix length)"""
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One prefix: its class, or the number of its block of classes."""
+
+    prefix: Prefix
+    peer: int
+    block: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Address6Table:
-    """``entries``: buckets * 4 of `ADDRESS6_ENTRY`; ``lengths``: longest first; ``default``: class of an address in
-    no prefix.
+    """``entries``: slots of `ADDRESS6_ENTRY`; ``displacements``: one per group; ``blocks``: (n, 256) classes;
+    ``lengths``: longest first; ``default``: class of an address in no prefix.
     """
 
     entries: NDArray[np.void]
+    displacements: NDArray[np.uint16]
+    blocks: NDArray[np.uint16]
     lengths: tuple[int, ...]
     default: int
     seed: int
     used: int
 
     @property
-    def buckets(self) -> int:
-        return len(self.entries) // ADDRESS6_BUCKET
+    def slots(self) -> int:
+        return len(self.entries)
 
     def lookup(self, address: int) -> int:
         """The peer class of an address, as the program finds it."""
         for length in self.lengths:
-            words = address_words(address >> (128 - length) << (128 - length) if length else 0)
-            start = (address6_hash(words, length, self.seed) & (self.buckets - 1)) * ADDRESS6_BUCKET
-            for entry in self.entries[start : start + ADDRESS6_BUCKET]:
-                if int(entry["length"]) == length + 1 and tuple(int(w) for w in entry["prefix"]) == words:
-                    return int(entry["peer"])
+            prefix = address & address6_mask(length)
+            number = address6_hash(prefix, length, self.seed)
+            displacement = int(self.displacements[number % len(self.displacements)])
+            entry = self.entries[address6_slot(number, displacement, self.slots)]
+            if int(entry["length"]) == length + 1 and (int(entry["upper"]) << 64 | int(entry["lower"])) == prefix:
+                block = int(entry["block"])
+                return int(self.blocks[block - 1, address & 0xFF]) if block else int(entry["peer"])
         return self.default
-
-
-def address_words(address: int) -> tuple[int, int, int, int]:
-    """The 16 bytes of an address (network order) read as four little-endian words."""
-    raw = address.to_bytes(16, "big")
-    first, second, third, fourth = (int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8, 12))
-    return first, second, third, fourth
 
 
 def prune_prefixes(prefixes: Sequence[tuple[Prefix, int]], default: int) -> list[tuple[Prefix, int]]:
     """Leave out prefixes whose class equals that of their closest listed cover. ``prefixes``: sorted by (start,
     length), each once.
     """
-    kept: list[tuple[Prefix, int]] = []
+    return [(prefix, peer) for prefix, peer, around in _with_covers(prefixes, default) if peer != around]
+
+
+def _with_covers(prefixes: Iterable[tuple[Prefix, int]], default: int) -> Iterator[tuple[Prefix, int, int]]:
+    """Every prefix with its class and the class around it."""
     covers: list[tuple[int, int]] = []
     for (start, length), peer in prefixes:
         while covers and covers[-1][0] <= start:
             covers.pop()
-        if peer != (covers[-1][1] if covers else default):
-            kept.append(((start, length), peer))
+        yield (start, length), peer, covers[-1][1] if covers else default
         covers.append((start + (1 << (128 - length)), peer))
-    return kept
 
 
-def build_address6(prefixes: Sequence[tuple[Prefix, int]], default: int, min_buckets: int) -> Address6Table:
-    """Place the prefixes in buckets: twice as many buckets, and another seed, until none overflows."""
-    kept = prune_prefixes(prefixes, default)
-    lengths = tuple(sorted({length for (_, length), _ in kept}, reverse=True))
-    buckets = min_buckets
-    while buckets * ADDRESS6_BUCKET < 2 * len(kept):
-        buckets *= 2
+def build_address6(
+    prefixes: Sequence[tuple[Prefix, int]], default: int, least_slots: int = LEAST_SLOTS
+) -> Address6Table:
+    """Make blocks where they are worth it, then give every entry its slot: another seed, and at last twice the slots,
+    until all fit. ``prefixes``: sorted by (start, length), each once; ``least_slots``: a power of two.
+    """
+    entries, blocks = gather_blocks(prune_prefixes(prefixes, default), default)
+    lengths = tuple(sorted({entry.prefix[1] for entry in entries}, reverse=True))
+    slots = max(least_slots, ADDRESS6_GROUP)
+    while slots * 4 < 5 * len(entries):
+        slots *= 2
     seed = 0
     while True:
-        entries = _place(kept, buckets, seed)
-        if entries is not None:
-            return Address6Table(entries, lengths, default, seed, len(kept))
+        placed = place_entries(entries, slots, seed)
+        if placed is not None:
+            return Address6Table(*placed, blocks, lengths, default, seed, len(entries))
         seed += 1
         if seed % _SEEDS == 0:
-            buckets *= 2
+            slots *= 2
 
 
-def _place(prefixes: Sequence[tuple[Prefix, int]], buckets: int, seed: int) -> NDArray[np.void] | None:
-    entries = np.zeros(buckets * ADDRESS6_BUCKET, dtype=ADDRESS6_ENTRY.dtype)
-    fill = [0] * buckets
-    for (start, length), peer in prefixes:
-        words = address_words(start)
-        bucket = address6_hash(words, length, seed) & (buckets - 1)
-        if fill[bucket] == ADDRESS6_BUCKET:
+def gather_blocks(prefixes: Sequence[tuple[Prefix, int]], default: int) -> tuple[list[Entry], NDArray[np.uint16]]:
+    """Entries for the prefixes, and the blocks of those that stand for many; equal blocks are one."""
+    inner: dict[int, list[tuple[Prefix, int]]] = {}
+    around: dict[int, int] = {}
+    entries: dict[Prefix, Entry] = {}
+    for prefix, peer, cover in _with_covers(prefixes, default):
+        start, length = prefix
+        if length <= ADDRESS6_BLOCK_LENGTH:
+            entries[prefix] = Entry(prefix, peer)
+            continue
+        base = start & address6_mask(ADDRESS6_BLOCK_LENGTH)
+        inner.setdefault(base, []).append((prefix, peer))
+        around.setdefault(base, cover)
+    numbers: dict[bytes, int] = {}
+    for base, members in inner.items():
+        if len(members) < BLOCK_WORTH:
+            entries.update((prefix, Entry(prefix, peer)) for prefix, peer in members)
+            continue
+        block = numbers.setdefault(_paint(members, around[base]).tobytes(), len(numbers))
+        place = base, ADDRESS6_BLOCK_LENGTH
+        entries[place] = Entry(place, 0, block)
+    pool = np.frombuffer(b"".join(numbers), dtype=np.uint16).reshape(-1, 256)
+    return list(entries.values()), pool
+
+
+def _paint(members: Iterable[tuple[Prefix, int]], around: int) -> NDArray[np.uint16]:
+    """The classes of the 256 addresses. ``members``: sorted, so that an inner prefix is painted over its cover."""
+    block = np.full(256, around, dtype=np.uint16)
+    for (start, length), peer in members:
+        first = start & 0xFF
+        block[first : first + (1 << (128 - length))] = peer
+    return block
+
+
+def place_entries(
+    entries: Sequence[Entry], slots: int, seed: int
+) -> tuple[NDArray[np.void], NDArray[np.uint16]] | None:
+    """A displacement for every group such that no two entries share a slot; None when some group has none."""
+    table = np.zeros(slots, dtype=ADDRESS6_ENTRY.dtype)
+    displacements = np.zeros(slots // ADDRESS6_GROUP, dtype=np.uint16)
+    groups: dict[int, list[tuple[int, Entry]]] = {}
+    for entry in entries:
+        number = address6_hash(*entry.prefix, seed)
+        groups.setdefault(number % len(displacements), []).append((number, entry))
+    taken = bytearray(slots)
+    for group, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        found = _displace([number for number, _ in members], taken)
+        if found is None:
             return None
-        entries[bucket * ADDRESS6_BUCKET + fill[bucket]] = (words, length + 1, peer)
-        fill[bucket] += 1
-    return entries
+        displacements[group], chosen = found
+        for slot, (_, entry) in zip(chosen, members, strict=True):
+            taken[slot] = 1
+            table[slot] = _record(entry)
+    return table, displacements
+
+
+def _displace(numbers: Sequence[int], taken: bytearray) -> tuple[int, list[int]] | None:
+    """The first displacement that gives all members different free slots."""
+    for displacement in range(1 << 16):
+        chosen = [address6_slot(number, displacement, len(taken)) for number in numbers]
+        if not any(taken[slot] for slot in chosen) and len(set(chosen)) == len(chosen):
+            return displacement, chosen
+    return None
+
+
+def _record(entry: Entry) -> tuple[int, int, int, int, int]:
+    start, length = entry.prefix
+    return start >> 64, start & _WORD, length + 1, entry.peer, 0 if entry.block is None else entry.block + 1

@@ -55,7 +55,7 @@ def plan_tables(classification: Classification, endpoints: Sequence[Entity]) -> 
     starts4 = np.array(peers.atoms.starts4, dtype=np.int64)
     address4 = build_address4(starts4, atom_class[: len(starts4)])
     default6, prefixes6 = prefix_classes(peers, atom_class)
-    address6 = build_address6(prefixes6, default6, 16)
+    address6 = build_address6(prefixes6, default6)
     l4 = build_l4(classification.l4, merged.l4_of)
     size = merged.peers * merged.l4
     cells = (
@@ -128,10 +128,11 @@ def _geometry(
         own6=capacity(max(counts[6], default=0), 1),
         l2_blocks=capacity(len(address4.level2), 16),
         l3_blocks=capacity(len(address4.level3), 64),
-        address6_buckets=address6.buckets,
+        address6_slots=address6.slots,
         address6_lengths=min(capacity(len(address6.lengths), 8), 129),
         port_pairs=capacity(l4.pairs.size, 64) if l4.pairs is not None else 0,
         cells=capacity(cells, 1024),
+        address6_blocks=capacity(len(address6.blocks), 16),
     )
 
 

@@ -87,7 +87,9 @@ def check_layout(struct: Struct) -> Struct:
 CELL_ALLOW = 0x8000
 CELL_LOG = 0x4000
 CELL_SHADOW = 0x2000
-CELL_DECISION_MASK = 0x1FFF
+CELL_NEXT = 0x1000
+"""No decision at this point of a host endpoint: the next point is asked. Never together with CELL_ALLOW."""
+CELL_DECISION_MASK = 0x0FFF
 """Decision number inside the row; 0 = kept out of the cell, look the rule up in the artefact."""
 
 UNRESTRICTED = 0xFFFFFFFF
@@ -129,11 +131,24 @@ def endpoint_struct(own4: int, own6: int) -> Struct:
 
 
 ADDRESS6_ENTRY = check_layout(Struct("address6_entry", (
-    Field("prefix", "be32", 4, "network order, host bits zero"),
+    Field("upper", "u64", comment="the prefix in host order, host bits zero"),
+    Field("lower", "u64"),
     Field("length", "u16", comment="prefix length + 1; 0 = free"),
     Field("peer", "u16", comment="peer class"),
-), "IPv6 prefixes: buckets of 4 entries, hash of (masked address, length), the longest listed length first."))  # fmt: skip
-ADDRESS6_BUCKET = 4
+    Field("block", "u32", comment="0, or 1 + the block that has the class of each address"),
+), "One slot of the perfect hash over IPv6 prefixes."))  # fmt: skip
+ADDRESS6_LENGTH = check_layout(Struct("address6_length", (
+    Field("upper", "u64", comment="mask of the prefix length, host order"),
+    Field("lower", "u64"),
+    Field("length", "u32"),
+    Field("reserved", "u32"),
+), "A prefix length that occurs."))  # fmt: skip
+ADDRESS6_GROUP = 4
+"""slots per displacement"""
+ADDRESS6_BLOCK_LENGTH = 120
+"""prefix length of entries with a block"""
+ADDRESS6_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0x2545F4914F6CDD1D)
+"""odd multipliers of the hash"""
 
 HEADER = check_layout(Struct("slot_header", (
     Field("generation", "u64", comment="generation this slot holds; written by the loader, zero in the artefact"),
@@ -143,7 +158,6 @@ HEADER = check_layout(Struct("slot_header", (
     Field("address6_lengths", "u32", comment="how many prefix lengths are listed"),
     Field("source_stride", "u32", comment="source port classes per destination port class"),
     Field("reserved", "u32"),
-    Field("lengths", "u8", 136, "prefix lengths to probe, longest first"),
 ), "Facts about one slot's tables."))  # fmt: skip
 
 # The word that commits, the marks that keep a packet with its generation, and the program array.
@@ -157,18 +171,28 @@ HOOK_INGRESS = 1
 """Index into ``programs``: slot * HOOKS_PER_SLOT + hook."""
 
 
-def address6_hash(words: tuple[int, int, int, int], length: int, seed: int) -> int:
-    """The 32-bit hash of a masked IPv6 address. ``words``: its 16 bytes read as four little-endian words; the C code
-    does the same.
+_WORD = (1 << 64) - 1
 
-    The bucket is the hash modulo the (power of two) number of buckets.
+
+def address6_mask(length: int) -> int:
+    """The mask of a prefix length as a 128-bit integer."""
+    return ((1 << 128) - 1) >> (128 - length) << (128 - length)
+
+
+def address6_hash(prefix: int, length: int, seed: int) -> int:
+    """The 64-bit hash of a masked IPv6 address (a 128-bit integer); the C code does the same.
+
+    Its remainder by the number of groups (a power of two) names the group.
     """
-    value = seed & 0xFFFFFFFF
-    for word in words:
-        value = ((value ^ word) * 0x9E3779B1) & 0xFFFFFFFF
-        value ^= value >> 15
-    value = ((value ^ length) * 0x85EBCA6B) & 0xFFFFFFFF
-    return value ^ (value >> 13)
+    value = ((prefix & _WORD) ^ seed) * ADDRESS6_MIX[0] & _WORD
+    value ^= value >> 32
+    value = (value ^ prefix >> 64 ^ length) * ADDRESS6_MIX[1] & _WORD
+    return value ^ value >> 32
+
+
+def address6_slot(number: int, displacement: int, slots: int) -> int:
+    """The slot of a hash under its group's displacement. ``slots``: a power of two."""
+    return (number ^ displacement * ADDRESS6_MIX[2] & _WORD) * ADDRESS6_MIX[3] % (1 << 64) * slots >> 64
 
 
 # The shared (generation-independent) structures: connections, fragments and counters.

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpfence.plan.layout import ADDRESS6_BUCKET, ADDRESS6_ENTRY, HEADER, INTERFACE, endpoint_struct
+from bpfence.plan.layout import (
+    ADDRESS6_ENTRY,
+    ADDRESS6_GROUP,
+    ADDRESS6_LENGTH,
+    HEADER,
+    INTERFACE,
+    Struct,
+    endpoint_struct,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +46,18 @@ class Geometry:
     own6: int
     l2_blocks: int
     l3_blocks: int
-    address6_buckets: int
+    address6_slots: int
     """a power of two"""
     address6_lengths: int
     """most prefix lengths the program probes, at most 129"""
     port_pairs: int
     cells: int
+    address6_blocks: int = 1
+
+    @property
+    def address6_groups(self) -> int:
+        """Displacements of the hash over IPv6 prefixes, a power of two."""
+        return self.address6_slots // ADDRESS6_GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +104,7 @@ class Plan:
             TableSpec("address4_l3", "u16", g.l3_blocks * 256, g.l3_blocks * 512, "bits 7-0 to peer class"),
         ]
         if f.address6:
-            count = g.address6_buckets * ADDRESS6_BUCKET
-            specs.append(
-                TableSpec(
-                    "address6",
-                    "struct address6_entry",
-                    count,
-                    count * ADDRESS6_ENTRY.size,
-                    "IPv6 prefix to peer class",
-                )
-            )
+            specs += _address6_tables(g)
         specs.append(TableSpec("ports", "u16", 3 * 65536, 393216, "TCP, UDP, SCTP destination port to L4 class"))
         if f.source_ports:
             specs.append(
@@ -134,6 +139,21 @@ class Plan:
             TableSpec("cells", "u16", g.cells, g.cells * 2, "row + peer class * l4_stride + L4 class to verdict"),
         ]
         return tuple(specs)
+
+
+def _address6_tables(g: Geometry) -> tuple[TableSpec, ...]:
+    def table(name: str, struct: Struct, count: int, comment: str) -> TableSpec:
+        return TableSpec(name, f"struct {struct.name}", count, count * struct.size, comment)
+
+    def shorts(name: str, count: int, comment: str) -> TableSpec:
+        return TableSpec(name, "u16", count, count * 2, comment)
+
+    return (
+        table("address6_lengths", ADDRESS6_LENGTH, g.address6_lengths, "IPv6 prefix lengths, longest first"),
+        shorts("address6_displacements", g.address6_groups, "IPv6 prefix hash to displacement of its slot"),
+        table("address6", ADDRESS6_ENTRY, g.address6_slots, "IPv6 prefix to peer class or block"),
+        shorts("address6_blocks", g.address6_blocks * 256, "block and last 8 bits to peer class"),
+    )
 
 
 def capacity(needed: int, least: int) -> int:

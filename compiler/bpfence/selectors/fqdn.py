@@ -8,6 +8,7 @@ pattern is matched label by label, in time proportional to pattern times name.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,6 +68,11 @@ def parse_pattern(text: str, profile: NameProfile) -> NamePattern:
     if profile != "1.18" and stars > 1 and rest.startswith("."):
         return NamePattern(_split(_canonical(rest[1:])), deep=True)
     return NamePattern(_split(_canonical(trimmed)))
+
+
+def any_matches(patterns: Iterable[str], profile: NameProfile, name: str, any_query: bool = False) -> bool:
+    """Whether one of the patterns matches a name; no pattern matches the empty text. ``any_query``: as of `matches`."""
+    return name != "" and any(parse_pattern(text, profile).matches(name, any_query) for text in patterns)
 
 
 def canonical_pattern(text: str, profile: NameProfile) -> str:

@@ -20,7 +20,7 @@ from bpfence.semantics.cluster import TierName, cluster_policies, first_cluster_
 from bpfence.semantics.decision import EXEMPT, NOT_SELECTED, UNMATCHED, Action, Decision, Outcome, first
 from bpfence.semantics.kubernetes import AddressRule, isolating_policies, matching_rules
 from bpfence.semantics.packet import Direction, Packet
-from bpfence.semantics.world import ReferenceWorld, on_own_node
+from bpfence.semantics.world import ReferenceWorld, is_node
 
 BUILT_IN_TIERS = {
     "kube-admin": (1_000.0, "Pass"),
@@ -50,28 +50,46 @@ def decide_calico(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Out
     Calico: the host may always reach its own pods. A tier without a policy for the pod and direction is
     skipped. Pass and a tier that passes by default go on; after the last tier the pod's namespace profile allows.
     """
-    if packet.direction == "ingress" and on_own_node(packet.subject, packet.peer):
+    if packet.direction == "ingress" and is_node(packet.peer, packet.node):
         return Outcome(True, EXEMPT)
+    applied = _applied_policies(world, packet, joined=joined)
+    if not applied:
+        return NOT_SELECTED
+    decision = decide_tiers(world, applied)
+    return Outcome(True, decision) if decision else UNMATCHED
+
+
+def calico_isolation(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Decision | None:
+    """The default deny of the first tier that has policies for the pod and does not pass by default."""
+    applied = _applied_policies(world, packet, joined=joined)
+    return first(end for _, end in _active_tiers(world, applied) if end)
+
+
+def decide_tiers(world: ReferenceWorld, applied: list[Applied], *, always_pass: bool = False) -> Decision | None:
+    """The first decision of a tier. None: the last one has been passed. ``always_pass``: no tier denies at its end."""
+    for ordered, end in _active_tiers(world, applied):
+        decision = first(found for item in ordered if (found := item.decide()) is not None)
+        decision = decision or (None if always_pass else end)
+        if decision is not None and decision.action != "pass":
+            return decision
+    return None
+
+
+def _active_tiers(world: ReferenceWorld, applied: list[Applied]) -> Iterator[tuple[list[Applied], Decision | None]]:
+    """Every tier that has policies here: they in order, and the denial at its end (None: it passes)."""
+    for name, default_action in tiers(world):
+        ordered = sorted((item for item in applied if item.tier == name), key=lambda item: (item.order, item.tie))
+        if ordered:
+            policy = ordered[0].policy
+            end = None if default_action == "Pass" else Decision("deny", policy.title, policy.span(), "default-deny")
+            yield ordered, end
+
+
+def _applied_policies(world: ReferenceWorld, packet: Packet, *, joined: bool) -> list[Applied]:
     applied = list(_calico_policies(world, packet))
     if joined:
         applied += [*_joined_policies(world, packet), *_cluster_policies(world, packet)]
-    if not applied:
-        return NOT_SELECTED
-    for name, default_action in tiers(world):
-        decision = _decide_tier([item for item in applied if item.tier == name], default_action)
-        if decision is not None and decision.action != "pass":
-            return Outcome(True, decision)
-    return UNMATCHED
-
-
-def _decide_tier(applied: list[Applied], default_action: str) -> Decision | None:
-    if not applied:
-        return None
-    ordered = sorted(applied, key=lambda item: (item.order, item.tie))
-    decision = first(found for item in ordered if (found := item.decide()) is not None)
-    if decision or default_action == "Pass":
-        return decision
-    return Decision("deny", ordered[0].policy.title, ordered[0].policy.span(), "default-deny")
+    return applied
 
 
 def tiers(world: ReferenceWorld) -> list[tuple[str, str]]:
@@ -98,7 +116,7 @@ def _calico_policies(world: ReferenceWorld, packet: Packet) -> Iterator[Applied]
         if isinstance(spec, GlobalNetworkPolicySpec) and (spec.do_not_track or spec.pre_dnat):
             continue
         if packet.direction in directions(spec) and selects_pod(world, spec, policy.namespace, packet.subject):
-            decide = partial(_first_rule, world, policy, spec, packet)
+            decide = partial(first_calico_rule, world, policy, spec, packet)
             yield Applied(spec.tier or "default", spec.order, tie(policy), policy, decide)
 
 
@@ -116,10 +134,10 @@ def directions(spec: NetworkPolicySpec) -> tuple[Direction, ...]:
     return ("ingress", "egress") if spec.ingress else ("egress",)
 
 
-def _first_rule(
+def first_calico_rule(
     world: ReferenceWorld, policy: PolicyObject, spec: NetworkPolicySpec, packet: Packet
 ) -> Decision | None:
-    """Log is a side effect; any other matching rule decides."""
+    """The policy's first rule that matches. Log is a side effect; any other matching rule decides."""
     for index, rule in enumerate(spec.ingress if packet.direction == "ingress" else spec.egress):
         if rule.action != "Log" and rule_matches(world, rule, policy.namespace, packet):
             return Decision(ACTIONS[rule.action], policy.title, policy.span("spec", packet.direction, index))

@@ -19,6 +19,7 @@ from bpfence.dialects.calico.model import (
 )
 from bpfence.identity.inventory import Pod
 from bpfence.semantics.calico_selector import ALL, Node, matches, parse, prefix_labels, replace_leaf
+from bpfence.semantics.packet import container_ports
 from bpfence.semantics.world import Party, ReferenceWorld
 
 NAMESPACE = "projectcalico.org/namespace"
@@ -83,11 +84,26 @@ def entity_selector(entity: EntityRule, namespace: str) -> Node | None:
 
 
 def in_address_set(world: ReferenceWorld, selector: Node, party: Party) -> bool:
-    """Whether an object that matches the selector contributes the address. A service address is in no set."""
+    """Whether an object that matches the selector contributes the address: a pod, a host endpoint that expects it, a
+    set. A service address is in none.
+    """
     if party.pod is not None and matches(selector, pod_labels(world, party.pod)):
         return True
-    return not party.service and any(
-        matches(selector, labels) for labels, nets in network_sets(world) if _contains(nets, party)
+    if party.service:
+        return False
+    hosts = (item.labels for item in world.host_interfaces if party.address in item.addresses)
+    sets = (labels for labels, nets in network_sets(world) if _contains(nets, party))
+    return any(matches(selector, labels) for labels in (*hosts, *sets))
+
+
+def has_named_port(world: ReferenceWorld, name: str, protocol: int, number: int, selector: Node, party: Party) -> bool:
+    """Whether a pod or host endpoint at the address matches the selector and calls the port so; init containers too."""
+    pod = party.pod
+    if pod is not None and number in container_ports(pod, name, protocol, all_init=True):
+        return matches(selector, pod_labels(world, pod))
+    return any(
+        party.address in item.addresses and (name, protocol, number) in item.ports and matches(selector, item.labels)
+        for item in world.host_interfaces
     )
 
 

@@ -10,9 +10,9 @@ from ipaddress import ip_network
 
 from bpfence.dialects.calico.model import EntityRule, IcmpFields, Rule, ServiceMatch
 from bpfence.flows import ICMP_PROTOCOLS, PORT_PROTOCOLS
-from bpfence.semantics.calico_labels import entity_selector, in_address_set
+from bpfence.semantics.calico_labels import entity_selector, has_named_port, in_address_set
 from bpfence.semantics.calico_selector import ALL, Node, parse
-from bpfence.semantics.packet import Packet, container_ports
+from bpfence.semantics.packet import Packet
 from bpfence.semantics.world import Party, ReferenceWorld
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
@@ -120,15 +120,12 @@ def _ports_match(
 def _port_matches(
     world: ReferenceWorld, port: int | str, selector: Node, packet: Packet, party: Party, number: int
 ) -> bool:
-    """A number, a ``low:high`` range, or a name: of endpoints that the side's positive selector takes in, init
-    containers too.
-    """
+    """A number, a ``low:high`` range, or a name: of endpoints that the side's positive selector takes in."""
     text = str(port)
     low, _, high = text.partition(":")
     if low.isdecimal():
         return int(low) <= number <= int(high or low)
-    named = number in container_ports(party.pod, text, packet.protocol, all_init=True)
-    return named and in_address_set(world, selector, party)
+    return has_named_port(world, text, packet.protocol, number, selector, party)
 
 
 def _services_match(world: ReferenceWorld, rule: Rule, namespace: str, packet: Packet) -> bool:

@@ -12,14 +12,14 @@ from itertools import chain
 from bpfence.dialects.cilium.model import Policy, Rule, Statement
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Pod
-from bpfence.semantics.cilium_labels import lookup_in, pod_labels
+from bpfence.semantics.cilium_labels import host_labels, lookup_in, pod_labels
 from bpfence.semantics.cilium_peers import PeerTest, peer_tests
 from bpfence.semantics.cilium_ports import icmp_matches, port_matches
 from bpfence.semantics.decision import EXEMPT, NOT_SELECTED, UNMATCHED, Decision, Outcome, first
 from bpfence.semantics.kubernetes import AddressRule, default_deny, isolating_policies, matching_rules
 from bpfence.semantics.label_selector import selector_matches
 from bpfence.semantics.packet import Direction, Packet
-from bpfence.semantics.world import ReferenceWorld, on_own_node
+from bpfence.semantics.world import ReferenceWorld, is_node
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +40,60 @@ def decide_cilium(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Out
     """The Cilium tier; ``joined``: NetworkPolicy is part of it, as more rules that only allow and isolate.
 
     Cilium documentation, policy enforcement: a matching deny beats everything, the local host may reach its
-    pods even under default deny, then any allow, then default deny if some rule asks for it.
+    pods even under default deny, then any allow, then default deny if some rule asks for it. A pod that reaches
+    itself through a service is not policed.
     """
     rules = applied_rules(world, packet.subject, packet.direction)
     isolating = isolating_policies(world, packet.subject, packet.direction) if joined else []
     if not rules and not isolating:
         return NOT_SELECTED
+    if packet.by_service and packet.peer.pod is packet.subject:
+        return Outcome(True, EXEMPT)
     denied = first(_matches(world, rules, packet, deny=True))
     if denied:
         return Outcome(True, denied)
-    if packet.direction == "ingress" and on_own_node(packet.subject, packet.peer):
+    if packet.direction == "ingress" and is_node(packet.peer, packet.node):
         return Outcome(True, EXEMPT)
     joined_allows = (d for item in isolating for d in matching_rules(world, item, packet, prefix_owner(world)))
-    decision = (
-        first(chain(_matches(world, rules, packet, deny=False), joined_allows))
-        or first(_default_denies(rules, packet.direction))
-        or first(map(default_deny, isolating))
-    )
+    allowed = first(chain(_matches(world, rules, packet, deny=False), joined_allows))
+    decision = allowed or cilium_isolation(world, packet, joined=joined)
     return Outcome(True, decision) if decision else UNMATCHED
+
+
+def cilium_isolation(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Decision | None:
+    """The default deny of the first rule or NetworkPolicy that asks for one."""
+    rules = applied_rules(world, packet.subject, packet.direction)
+    isolating = isolating_policies(world, packet.subject, packet.direction) if joined else []
+    return first(_default_denies(rules, packet.direction)) or first(map(default_deny, isolating))
 
 
 def prefix_owner(world: ReferenceWorld) -> AddressRule:
     """Identity wins over address: prefixes match outside addresses, pods only when asked for, nodes never."""
     with_pods = world.options.ipblock_matches_pods == "always"
     return lambda peer: peer.outside or (with_pods and peer.pod is not None)
+
+
+def decide_cilium_node(world: ReferenceWorld, packet: Packet) -> Outcome:
+    """Host policies: rules with a nodeSelector, for what ends or begins in the host. The local host has no privilege
+    towards itself.
+    """
+    found = chain.from_iterable(_rules_of(policy) for policy in world.policies.cilium)
+    rules = [item for item in found if _selects_node(world, item, packet.node) and _touches(item, packet.direction)]
+    if not rules:
+        return NOT_SELECTED
+    decision = (
+        first(_matches(world, rules, packet, deny=True))
+        or first(_matches(world, rules, packet, deny=False))
+        or first(_default_denies(rules, packet.direction))
+    )
+    return Outcome(True, decision) if decision else UNMATCHED
+
+
+def _selects_node(world: ReferenceWorld, applied: AppliedRule, node: str) -> bool:
+    """nodeSelector: the node's labels, under source ``k8s``."""
+    if applied.rule.node_selector is None or applied.policy.namespace:
+        return False
+    return selector_matches(applied.rule.node_selector, lookup_in(host_labels(world, node)))
 
 
 def applied_rules(world: ReferenceWorld, pod: Pod, direction: Direction) -> list[AppliedRule]:

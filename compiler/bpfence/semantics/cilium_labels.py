@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from bpfence.dialects.cilium.model import Requirement, Selector
 from bpfence.identity.inventory import Address, Pod
 from bpfence.semantics.label_selector import Lookup, selector_matches
-from bpfence.semantics.world import Party, ReferenceWorld, on_own_node
+from bpfence.semantics.world import Party, ReferenceWorld, is_node
 
 POD_NAMESPACE = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
@@ -29,8 +29,13 @@ def pod_labels(world: ReferenceWorld, pod: Pod) -> Labels:
     return {("k8s", key): value for key, value in (labels | derived).items()}
 
 
-def identity_labels(world: ReferenceWorld, subject: Pod, party: Party) -> Labels | None:
-    """Labels of the identity that owns the address, seen from the subject's node. None: no identity (service
+def host_labels(world: ReferenceWorld, node: str) -> Labels:
+    """The labels of a node's host endpoint, as subject of host policies."""
+    return {("k8s", key): value for key, value in world.node_labels(node).items()} | {("reserved", "host"): ""}
+
+
+def identity_labels(world: ReferenceWorld, node: str, party: Party) -> Labels | None:
+    """Labels of the identity that owns the address, seen from ``node``. None: no identity (service
     addresses).
     """
     if party.service:
@@ -38,24 +43,24 @@ def identity_labels(world: ReferenceWorld, subject: Pod, party: Party) -> Labels
     if party.pod is not None:
         return pod_labels(world, party.pod)
     if party.node is not None:
-        names = ["host" if on_own_node(subject, party) else "remote-node"]
+        names = ["host" if is_node(party, node) else "remote-node"]
         labels = {("node", key): value for key, value in world.node_labels(party.node).items()}
     else:
         names = ["world"] + ([f"world-ipv{party.address.version}"] if party.address else [])
         labels = {}
-    if is_api_server(world, subject, party):
+    if is_api_server(world, node, party):
         names.append("kube-apiserver")
     return labels | {("reserved", name): "" for name in names}
 
 
-def is_api_server(world: ReferenceWorld, subject: Pod, party: Party) -> bool:
+def is_api_server(world: ReferenceWorld, node: str, party: Party) -> bool:
     """Addresses in the endpoints of default/kubernetes; on the local node the label spreads to all of the
     node's addresses.
     """
     servers = api_server_addresses(world)
     if party.pod is not None or party.service:
         return False
-    if party.node is not None and on_own_node(subject, party):
+    if party.node is not None and is_node(party, node):
         return any(address in servers for address in world.node_addresses[party.node])
     return party.address in servers
 

@@ -24,7 +24,7 @@ from bpfence.semantics.cilium_labels import identity_labels, is_api_server, look
 from bpfence.semantics.kubernetes import AddressRule
 from bpfence.semantics.label_selector import selector_matches
 from bpfence.semantics.packet import Packet
-from bpfence.semantics.world import Party, ReferenceWorld, on_own_node
+from bpfence.semantics.world import Party, ReferenceWorld, is_node
 
 Item = TypeVar("Item")
 PeerTest = Callable[[ReferenceWorld, str, Packet, AddressRule], bool]
@@ -72,14 +72,14 @@ def _nobody(_: object, __: ReferenceWorld, ___: str, ____: Packet, _____: Addres
 
 
 def _endpoint(selector: Selector, world: ReferenceWorld, namespace: str, packet: Packet, _: AddressRule) -> bool:
-    labels = identity_labels(world, packet.subject, packet.peer)
+    labels = identity_labels(world, packet.node, packet.peer)
     return labels is not None and scoped_matches(selector, namespace, labels)
 
 
 def _node(selector: Selector, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
     """fromNodes, toNodes: other nodes by their labels, never the local one."""
     node = packet.peer.node
-    if node is None or on_own_node(packet.subject, packet.peer):
+    if node is None or is_node(packet.peer, packet.node):
         return False
     labels = {("node", key): value for key, value in world.node_labels(node).items()}
     return selector_matches(selector, lookup_in(labels))
@@ -89,14 +89,14 @@ def _entity(name: str, world: ReferenceWorld, _: str, packet: Packet, __: Addres
     """Named classes of identities; those that no inventory object stands for (health, ingress, init, ...) are empty."""
     peer = packet.peer
     version = peer.address.version if peer.address else None
-    api_server = is_api_server(world, packet.subject, peer)
+    api_server = is_api_server(world, packet.node, peer)
     meaning = {
         "all": True,
         "world": peer.outside,
         "world-ipv4": peer.outside and version == 4,
         "world-ipv6": peer.outside and version == 6,
-        "host": on_own_node(packet.subject, peer),
-        "remote-node": peer.node is not None and not on_own_node(packet.subject, peer),
+        "host": is_node(peer, packet.node),
+        "remote-node": peer.node is not None and not is_node(peer, packet.node),
         "kube-apiserver": api_server,
         "cluster": peer.pod is not None or peer.node is not None or api_server,
         "cluster-mesh": peer.pod is not None or peer.node is not None or api_server,

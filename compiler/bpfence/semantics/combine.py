@@ -4,15 +4,17 @@ conjunction.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from bpfence.dialects.cilium.model import Policy as CiliumPolicy
-from bpfence.semantics.calico import decide_calico, enforced_policies
-from bpfence.semantics.cilium import decide_cilium
+from bpfence.identity.inventory import Pod
+from bpfence.semantics.calico import calico_isolation, decide_calico, enforced_policies
+from bpfence.semantics.cilium import cilium_isolation, decide_cilium, decide_cilium_node
 from bpfence.semantics.cluster import cluster_policies, decide_cluster_tier
-from bpfence.semantics.decision import NOT_SELECTED, Outcome
-from bpfence.semantics.kubernetes import decide_network_policies
-from bpfence.semantics.packet import Packet, is_link_housekeeping, is_mtu_error, reaches_itself
+from bpfence.semantics.decision import NOT_SELECTED, Decision, Outcome, first
+from bpfence.semantics.kubernetes import decide_network_policies, default_deny, isolating_policies
+from bpfence.semantics.packet import Packet, is_icmpv6_error, is_link_housekeeping, is_mtu_error, reaches_itself
 from bpfence.semantics.verdict import LayerVerdict, SideVerdict
 from bpfence.semantics.world import ReferenceWorld
 
@@ -20,10 +22,66 @@ LayerName = Literal["kubernetes", "calico", "cilium"]
 
 
 def judge(world: ReferenceWorld, packet: Packet) -> SideVerdict:
-    """Every layer must allow."""
+    """One direction at a pod. Every layer must allow."""
     joined = joined_layer(world)
-    layers = tuple(_layer_verdict(world, name, packet, joined=name == joined) for name in layer_names(world))
-    return SideVerdict(all(layer.allowed for layer in layers), layers)
+    backends = backends_of(world, packet)
+    layers = [
+        _layer_verdict(world, name, packet, joined=name == joined)
+        if backends is None
+        else _service_verdict(world, name, packet, backends, joined=name == joined)
+        for name in layer_names(world)
+    ]
+    return SideVerdict(all(layer.allowed for layer in layers), tuple(layers))
+
+
+def judge_node(world: ReferenceWorld, packet: Packet) -> tuple[LayerVerdict, ...]:
+    """One direction at a node's own processes: Cilium's host policies, where some select the node."""
+    endpoint = f"node/{packet.node}"
+    outcome = decide_cilium_node(world, packet)
+    if not outcome.selected:
+        return ()
+    if is_link_housekeeping(packet) or is_mtu_error(packet) or is_icmpv6_error(packet):
+        return (LayerVerdict("cilium", True, "exempt", endpoint=endpoint),)
+    if outcome.decision is None:
+        return (LayerVerdict("cilium", True, "unmatched", endpoint=endpoint),)
+    return (outcome.decision.verdict("cilium", endpoint),)
+
+
+def backends_of(world: ReferenceWorld, packet: Packet) -> tuple[Packet, ...] | None:
+    """The packet as it would go to each ready backend of the service it is sent to. None: it is sent to no service."""
+    address, port = packet.destination.address, packet.destination_port
+    if packet.direction == "ingress" or address is None or port is None:
+        return None
+    backends = world.backends.get((address, packet.protocol, port))
+    if backends is None:
+        return None
+    return tuple(
+        replace(packet, peer=world.owner(backend.address), destination_port=backend.port, by_service=True)
+        for backend in backends
+    )
+
+
+def _service_verdict(
+    world: ReferenceWorld, name: LayerName, packet: Packet, backends: tuple[Packet, ...], *, joined: bool
+) -> LayerVerdict:
+    """Allowed exactly if every ready backend is. Without one an isolated pod is denied; else as for any address."""
+    if backends:
+        verdicts = [_layer_verdict(world, name, item, joined=joined) for item in backends]
+        return next((verdict for verdict in verdicts if not verdict.allowed), verdicts[0])
+    isolation = _isolation(world, name, packet, joined=joined)
+    if isolation is not None:
+        return replace(isolation, reason="no-backend").verdict(name, title_of(packet.subject))
+    return _layer_verdict(world, name, packet, joined=joined)
+
+
+def _isolation(world: ReferenceWorld, name: LayerName, packet: Packet, *, joined: bool) -> Decision | None:
+    """The default deny that the layer has for the pod, whether or not something allows this packet."""
+    if name == "calico":
+        return calico_isolation(world, packet, joined=joined)
+    if name == "cilium":
+        return cilium_isolation(world, packet, joined=joined)
+    isolating = isolating_policies(world, packet.subject, packet.direction) if joined else []
+    return first(map(default_deny, isolating))
 
 
 def joined_layer(world: ReferenceWorld) -> LayerName:
@@ -53,8 +111,9 @@ def _engines_in_use(world: ReferenceWorld) -> list[LayerName]:
 
 
 def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, joined: bool) -> LayerVerdict:
+    endpoint = title_of(packet.subject)
     if is_exempt(packet):
-        return LayerVerdict(name, True, "exempt")
+        return LayerVerdict(name, True, "exempt", endpoint=endpoint)
     if name == "calico":
         outcome = decide_calico(world, packet, joined=joined)
     elif joined:
@@ -62,8 +121,12 @@ def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, jo
     else:
         outcome = _own_tiers(world, name, packet, joined=False)
     if outcome.decision is not None:
-        return outcome.decision.verdict(name)
-    return LayerVerdict(name, True, "unmatched" if outcome.selected else "not-selected")
+        return outcome.decision.verdict(name, endpoint)
+    return LayerVerdict(name, True, "unmatched" if outcome.selected else "not-selected", endpoint=endpoint)
+
+
+def title_of(pod: Pod) -> str:
+    return f"{pod.namespace}/{pod.name}"
 
 
 def is_exempt(packet: Packet) -> bool:

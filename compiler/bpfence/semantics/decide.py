@@ -1,27 +1,32 @@
-"""The evaluator's two questions: a flow between two parties, and one direction at one pod."""
+"""The evaluator's two questions: a flow between two parties, and one direction at one endpoint."""
 
 from __future__ import annotations
 
 from bpfence.errors import UsageError
 from bpfence.flows import Flow
 from bpfence.identity.inventory import Address
-from bpfence.semantics.combine import judge
+from bpfence.semantics.calico_hosts import Point, decide_host_endpoint
+from bpfence.semantics.combine import judge, judge_node
 from bpfence.semantics.packet import Direction, Packet
+from bpfence.semantics.path import Way, enter, leave, pass_on
 from bpfence.semantics.verdict import SideVerdict, Verdict
 from bpfence.semantics.world import Party, ReferenceWorld, parse_address
 
 NOT_POLICED = SideVerdict(True)
+HOST_ENDPOINT, NODE = "hep/", "node/"
 
 
 def decide(world: ReferenceWorld, flow: Flow) -> Verdict:
-    """The verdict on the first packet of a connection: egress at a source pod, ingress at a destination pod.
+    """The verdict on the first packet of a connection: what the source's side says, and the destination's.
 
+    A flow between two outside addresses is judged only when it names the interface by which a node passes it on.
     Raises UsageError for a party the inventory does not know, or two parties without a common address family.
     """
     source, destination = _ends(world, flow)
-    return Verdict(
-        _side(world, flow, "egress", source, destination), _side(world, flow, "ingress", destination, source)
-    )
+    way = Way(world, flow, source, destination)
+    if flow.out_interface and not (source.pod or source.host or destination.pod or destination.host):
+        return Verdict(NOT_POLICED, pass_on(way, _passing_node(world)).side())
+    return Verdict(leave(way), enter(way))
 
 
 def decide_side(
@@ -35,25 +40,41 @@ def decide_side(
     destination_port: int | None = None,
     icmp_type: int | None = None,
     icmp_code: int | None = None,
+    point: Point = "endpoint",
+    fqdn: str = "",
 ) -> SideVerdict:
-    """One direction at the pod ``namespace/name`` against whoever owns ``peer_address``. Ports in host order.
+    """One direction at one endpoint against whoever owns ``peer_address``. Ports in host order.
 
-    A host-network pod is not policed. Raises UsageError for an unknown pod or a malformed address.
+    ``endpoint``: a pod ``namespace/name``; ``hep/NAME``, asked at ``point`` for its policies and profiles, failsafes
+    left aside; ``node/NAME``, for the policies that select nodes. A host-network pod is not policed. Raises UsageError
+    for an unknown endpoint or a malformed address.
     """
+    own, peer = world.owner(parse_address(own_address)), world.owner(parse_address(peer_address))
+    ports = (source_port, destination_port, icmp_type, icmp_code)
+    if endpoint.startswith(HOST_ENDPOINT):
+        host = world.host_interface(endpoint.removeprefix(HOST_ENDPOINT))
+        packet = Packet(host.node, direction, own, peer, protocol, *ports, fqdn=fqdn)
+        verdict = decide_host_endpoint(world, packet, host, point, with_failsafes=False)
+        return SideVerdict(verdict.allowed, (verdict,))
+    if endpoint.startswith(NODE):
+        node = endpoint.removeprefix(NODE)
+        layers = judge_node(world, Packet(node, direction, own, peer, protocol, *ports, fqdn=fqdn))
+        return SideVerdict(all(layer.allowed for layer in layers), layers)
     pod = world.pod(endpoint)
     if pod.host_network:
         return NOT_POLICED
-    own = Party(parse_address(own_address), pod=pod)
-    peer = world.owner(parse_address(peer_address))
-    ports = (source_port, destination_port, icmp_type, icmp_code)
-    return judge(world, Packet(pod, direction, own, peer, protocol, *ports))
+    own = Party(own.address, pod=pod)
+    return judge(world, Packet(pod.node, direction, own, peer, protocol, *ports, fqdn=fqdn))
 
 
-def _side(world: ReferenceWorld, flow: Flow, direction: Direction, own: Party, peer: Party) -> SideVerdict:
-    if own.pod is None:
-        return NOT_POLICED
-    ports = (flow.source_port, flow.destination_port, flow.icmp_type, flow.icmp_code)
-    return judge(world, Packet(own.pod, direction, own, peer, flow.protocol, *ports))
+def _passing_node(world: ReferenceWorld) -> str:
+    """The node that passes traffic on: the chosen one, else the only one with host endpoints."""
+    nodes = sorted({item.node for item in world.host_interfaces})
+    if world.options.node is not None:
+        return world.options.node
+    if len(nodes) != 1:
+        raise UsageError("choose the node that passes the traffic on")
+    return nodes[0]
 
 
 def _ends(world: ReferenceWorld, flow: Flow) -> tuple[Party, Party]:
@@ -79,8 +100,11 @@ def _parties(world: ReferenceWorld, text: str) -> list[Party]:
     """A party with each of its addresses; a workload without pods has none."""
     if "/" not in text:
         return [world.owner(parse_address(text))]
-    if text.startswith("node/"):
-        return _node_parties(world, text.removeprefix("node/"))
+    if text.startswith(NODE):
+        return _node_parties(world, text.removeprefix(NODE))
+    if text.startswith(HOST_ENDPOINT):
+        host = world.host_interface(text.removeprefix(HOST_ENDPOINT))
+        return _node_parties(world, host.node, host.addresses)
     pod = world.pod(text)
     if pod.host_network:
         return _node_parties(world, pod.node, pod.addresses)
@@ -91,4 +115,4 @@ def _node_parties(world: ReferenceWorld, name: str, addresses: tuple[Address, ..
     addresses = addresses or world.node_addresses.get(name, ())
     if not addresses:
         raise UsageError(f"no addresses known for node {name!r}")
-    return [Party(address, node=name) for address in addresses]
+    return [Party(address, node=name, host=name) for address in addresses]

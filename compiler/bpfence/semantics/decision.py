@@ -21,8 +21,8 @@ class Decision:
     span: Span | None
     reason: str = "rule"
 
-    def verdict(self, layer: str) -> LayerVerdict:
-        return LayerVerdict(layer, self.action == "allow", self.reason, self.policy, self.span)
+    def verdict(self, layer: str, endpoint: str, point: str = "endpoint") -> LayerVerdict:
+        return LayerVerdict(layer, self.action == "allow", self.reason, self.policy, self.span, endpoint, point)
 
 
 @dataclass(frozen=True, slots=True)

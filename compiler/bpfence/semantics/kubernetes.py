@@ -16,7 +16,7 @@ from bpfence.identity.inventory import Pod
 from bpfence.semantics.decision import EXEMPT, Decision, first
 from bpfence.semantics.label_selector import selector_matches
 from bpfence.semantics.packet import Direction, Packet, container_ports
-from bpfence.semantics.world import Party, ReferenceWorld, on_own_node
+from bpfence.semantics.world import Party, ReferenceWorld, is_node
 
 AddressRule = Callable[[Party], bool]
 """Which owners a written prefix may match; the layer that NetworkPolicy has joined says so."""
@@ -25,12 +25,13 @@ AddressRule = Callable[[Party], bool]
 def decide_network_policies(world: ReferenceWorld, packet: Packet) -> Decision | None:
     """The NetworkPolicy tier alone (engine kubernetes). None: the pod is not isolated in this direction.
 
-    NetworkPolicy API: traffic between a pod and its own node is never policed, in both directions.
+    NetworkPolicy API: traffic between a pod and its own node is never policed, in both directions, nor what a pod
+    says to itself, also by way of a service.
     """
     isolating = isolating_policies(world, packet.subject, packet.direction)
     if not isolating:
         return None
-    if on_own_node(packet.subject, packet.peer):
+    if is_node(packet.peer, packet.node) or packet.peer.pod is packet.subject:
         return EXEMPT
     allowed = first(d for policy in isolating for d in matching_rules(world, policy, packet, prefix_owner(world)))
     return allowed or default_deny(isolating[0])

@@ -13,17 +13,20 @@ Direction = Literal["ingress", "egress"]
 
 NEIGHBOUR_DISCOVERY = range(133, 137)
 MULTICAST_LISTENER = (130, 131, 132, 143)
+ICMPV6_ERRORS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection at ``subject``, a pod on the pod network, in one direction.
+    """The first packet of a connection where policy meets it: at a pod, or at an interface of a host.
 
-    ``own`` and ``peer``: the subject's and the remote end. Ports in host order, None = the packet has none or
-    they are unknown; the same for the ICMP type and code.
+    ``node``: whose host sees the packet. ``own``: the end on the subject's side (what lies behind a host's interface
+    when the host forwards), ``peer``: the other. Ports in host order, None = the packet has none or they are unknown;
+    the same for the ICMP type and code. ``fqdn``: as in `Flow`. ``by_service``: the peer is a backend that the subject
+    reaches through a service.
     """
 
-    subject: Pod
+    node: str
     direction: Direction
     own: Party
     peer: Party
@@ -32,6 +35,14 @@ class Packet:
     destination_port: int | None = None
     icmp_type: int | None = None
     icmp_code: int | None = None
+    fqdn: str = ""
+    by_service: bool = False
+
+    @property
+    def subject(self) -> Pod:
+        """The pod that is policed; only of packets at a pod."""
+        assert self.own.pod is not None
+        return self.own.pod
 
     @property
     def source(self) -> Party:
@@ -58,7 +69,7 @@ class Packet:
 
 def reaches_itself(packet: Packet) -> bool:
     """A pod to its own address: the packet never leaves the pod (NetworkPolicy: a pod cannot block itself)."""
-    return packet.peer.pod is packet.subject
+    return not packet.by_service and packet.peer.pod is packet.own.pod
 
 
 def is_link_housekeeping(packet: Packet) -> bool:
@@ -66,6 +77,11 @@ def is_link_housekeeping(packet: Packet) -> bool:
     if packet.protocol != 58 or packet.family == 4:
         return False
     return packet.icmp_type in NEIGHBOUR_DISCOVERY or packet.icmp_type in MULTICAST_LISTENER
+
+
+def is_icmpv6_error(packet: Packet) -> bool:
+    """Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443)."""
+    return packet.protocol == 58 and packet.family != 4 and packet.icmp_type in ICMPV6_ERRORS
 
 
 def is_mtu_error(packet: Packet) -> bool:

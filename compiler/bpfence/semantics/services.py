@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bpfence.identity.inventory import Address, Service, ServicePort
-from bpfence.semantics.world import ReferenceWorld
+from bpfence.identity.inventory import Address, Inventory, Service, ServicePort
+
+Place = tuple[Address, int, int]
+"""(address, protocol, port in host order) that somebody connects to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,36 +19,35 @@ class Backend:
     port: int
 
 
-def find_backends(
-    world: ReferenceWorld, address: Address | None, protocol: int, port: int | None
-) -> tuple[Backend, ...] | None:
-    """The ready backends of the service that answers there, in its family; of two that claim one place the first by
-    namespace and name. None: no service does.
+def find_places(
+    inventory: Inventory, node_addresses: Mapping[str, tuple[Address, ...]]
+) -> dict[Place, tuple[Backend, ...]]:
+    """Every place where a service answers, with its ready backends of that family.
+
+    A service answers at its own addresses with its port, and at every address of every node with its NodePort. Of two
+    services that claim one place the first by namespace and name has it.
     """
-    if address is None or port is None:
-        return None
-    for service in world.inventory.services:
-        for written in service.ports:
-            if written.protocol == protocol and _answers(world, service, written, address, port):
-                return tuple(_ready_backends(world, service, written, address.version))
-    return None
+    nodes = [address for addresses in node_addresses.values() for address in addresses]
+    found: dict[Place, tuple[Backend, ...]] = {}
+    for service in inventory.services:
+        for port in service.ports:
+            backends = list(_ready_backends(inventory, service, port))
+            for address, number in _addresses(service, port, nodes):
+                here = tuple(item for item in backends if item.address.version == address.version)
+                found.setdefault((address, port.protocol, number), here)
+    return found
 
 
-def _answers(world: ReferenceWorld, service: Service, written: ServicePort, address: Address, port: int) -> bool:
-    """At the service's own addresses with its port, at every address of every node with its NodePort."""
-    if address in service.addresses and port == written.port:
-        return True
-    at_node = any(address in addresses for addresses in world.node_addresses.values())
-    return at_node and written.node_port != 0 and port == written.node_port
+def _addresses(service: Service, port: ServicePort, nodes: Iterable[Address]) -> Iterator[tuple[Address, int]]:
+    yield from ((address, port.port) for address in service.addresses)
+    if port.node_port:
+        yield from ((address, port.node_port) for address in nodes)
 
 
-def _ready_backends(world: ReferenceWorld, service: Service, written: ServicePort, version: int) -> Iterator[Backend]:
-    """Addresses and target ports stand in the endpoints; a port is found there by its name."""
-    for entry in world.inventory.endpoints:
-        if (entry.namespace, entry.service) != (service.namespace, service.name):
-            continue
-        if not entry.ready or entry.address.version != version:
-            continue
-        for name, protocol, number in entry.ports:
-            if (name, protocol) == (written.name, written.protocol):
-                yield Backend(entry.address, number)
+def _ready_backends(inventory: Inventory, service: Service, port: ServicePort) -> Iterator[Backend]:
+    """Addresses and target ports stand in the endpoints, where a port is found by its name."""
+    for entry in inventory.endpoints:
+        if entry.ready and (entry.namespace, entry.service) == (service.namespace, service.name):
+            for name, protocol, number in entry.ports:
+                if (name, protocol) == (port.name, port.protocol):
+                    yield Backend(entry.address, number)

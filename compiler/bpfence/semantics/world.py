@@ -11,6 +11,8 @@ from bpfence.dialects.objects import PolicyObject
 from bpfence.errors import UsageError
 from bpfence.identity.inventory import Address, Inventory, Pod
 from bpfence.options import Options
+from bpfence.semantics.host_endpoints import HostInterface, read_host_interfaces
+from bpfence.semantics.services import find_places
 
 Network = IPv4Network | IPv6Network
 
@@ -40,6 +42,8 @@ class Party:
     pod: Pod | None = None
     node: str | None = None
     service: bool = False
+    host: str = ""
+    """the node whose processes have the address: its own addresses, and those its host endpoints expect"""
 
     @property
     def outside(self) -> bool:
@@ -58,10 +62,26 @@ class ReferenceWorld:
         self.policies = policies
         self.options = options
         self.node_addresses = _node_addresses(inventory)
-        self._owners = _owners(inventory, self.node_addresses)
+        self.backends = find_places(inventory, self.node_addresses)
+        self.host_interfaces = read_host_interfaces(policies.calico, inventory)
+        self._owners = self._find_owners()
         self._namespaces = {item.name: item.labels for item in inventory.namespaces}
         self._accounts = {(item.namespace, item.name): item.labels for item in inventory.service_accounts}
         self._pods = {(pod.namespace, pod.name): pod for pod in inventory.pods}
+
+    def _find_owners(self) -> dict[Address, Party]:
+        """Later entries win: a pod before a node before a service before what only a host endpoint claims."""
+        owners = {
+            address: Party(address, host=item.node) for item in self.host_interfaces for address in item.addresses
+        }
+        for service in self.inventory.services:
+            owners |= {address: Party(address, service=True) for address in service.addresses}
+        for name, addresses in self.node_addresses.items():
+            owners |= {address: Party(address, node=name, host=name) for address in addresses}
+        for pod in self.inventory.pods:
+            if not pod.host_network:
+                owners |= {address: Party(address, pod=pod) for address in pod.addresses}
+        return owners
 
     def owner(self, address: Address) -> Party:
         """Who has the address; an outside party when nobody does."""
@@ -74,6 +94,13 @@ class ReferenceWorld:
         if pod is None:
             raise UsageError(f"no pod {endpoint} in the inventory")
         return pod
+
+    def host_interface(self, name: str) -> HostInterface:
+        """The host endpoint with this name. UsageError when there is none."""
+        for item in self.host_interfaces:
+            if item.name == name:
+                return item
+        raise UsageError(f"no host endpoint {name} in the input")
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Labels of the Namespace; just its name label when nothing defines it."""
@@ -96,9 +123,9 @@ def parse_address(address: Address | str) -> Address:
         raise UsageError(f"{address!r} is no IP address") from error
 
 
-def on_own_node(pod: Pod, peer: Party) -> bool:
-    """Whether the peer is the node the pod runs on: its processes and host-network pods, by any of its addresses."""
-    return bool(pod.node) and peer.node == pod.node
+def is_node(peer: Party, node: str) -> bool:
+    """Whether the peer is this node: its processes and host-network pods, by any of its addresses."""
+    return bool(node) and peer.node == node
 
 
 def _node_addresses(inventory: Inventory) -> dict[str, tuple[Address, ...]]:
@@ -108,13 +135,3 @@ def _node_addresses(inventory: Inventory) -> dict[str, tuple[Address, ...]]:
         if pod.host_network and pod.node:
             found.setdefault(pod.node, []).extend(pod.addresses)
     return {name: tuple(dict.fromkeys(addresses)) for name, addresses in found.items()}
-
-
-def _owners(inventory: Inventory, node_addresses: Mapping[str, tuple[Address, ...]]) -> dict[Address, Party]:
-    """Later entries win: a pod before a node before a service."""
-    services = {address: Party(address, service=True) for item in inventory.services for address in item.addresses}
-    nodes = {address: Party(address, node=name) for name, addresses in node_addresses.items() for address in addresses}
-    pods = {
-        address: Party(address, pod=pod) for pod in inventory.pods if not pod.host_network for address in pod.addresses
-    }
-    return {**services, **nodes, **pods}

@@ -6,24 +6,26 @@ In: an artefact's manifest and images (nothing of the stages that made them but 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.emit.artefact import Artefact, LayerDecision, RowEntry
+from bpfence.emit.artefact import Artefact, HostRowEntry, LayerDecision, Manifest, RowEntry
 from bpfence.errors import UsageError
 from bpfence.flows import always_passes
 from bpfence.plan.layout import (
-    ADDRESS6_BUCKET,
     ADDRESS6_ENTRY,
+    ADDRESS6_LENGTH,
     CELL_ALLOW,
     CELL_DECISION_MASK,
     CELL_LOG,
+    CELL_NEXT,
     HEADER,
     UNRESTRICTED,
     address6_hash,
+    address6_slot,
     endpoint_struct,
 )
 
@@ -49,11 +51,15 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``cell`` None: no row, unrestricted. ``layers``: the decision when the cell carries its number."""
+    """``cell`` None: no row, unrestricted. ``layers``: the decision when the cell carries its number.
+
+    ``undecided``: only at a host endpoint's points; the next point is asked.
+    """
 
     allowed: bool
     cell: int | None = None
     layers: tuple[LayerDecision, ...] = ()
+    undecided: bool = False
 
 
 class Simulator:
@@ -79,6 +85,9 @@ class Simulator:
         self._address6: NDArray[Any] | None = None
         if "address6" in images:
             self._address6 = np.frombuffer(images["address6"], dtype=ADDRESS6_ENTRY.dtype)
+            self._lengths6 = np.frombuffer(images["address6_lengths"], dtype=ADDRESS6_LENGTH.dtype)
+            self._displacements6 = _shorts(images["address6_displacements"])
+            self._blocks6 = _shorts(images["address6_blocks"])
         self._ports = _shorts(images["ports"])
         self._source_ports = _shorts(images["source_ports"]) if "source_ports" in images else None
         self._pairs = _shorts(images["port_pairs"]) if "port_pairs" in images else None
@@ -97,9 +106,36 @@ class Simulator:
             return Answer(packet.direction == "ingress" or self._owns(packet.endpoint, packet.own))
         if row == UNRESTRICTED:
             return Answer(True)
+        cell = self._cell(row, packet)
+        return Answer(bool(cell & CELL_ALLOW), cell, self._layers(packet.direction, row, at_own(packet), cell))
+
+    def decide_host(self, packet: Packet, point: str) -> Answer | None:
+        """What the cells say at one point of a host: ``packet.endpoint`` is ``hep/NAME`` or ``node/NAME``. None:
+        nothing restricts it there. UsageError for a host the artefact does not have.
+        """
+        row = self._host_row(packet, point)
+        if row is None or row.offset is None:
+            return None
+        cell = self._cell(row.offset, packet)
+        layers = self._layers(packet.direction, row.offset, f"{packet.endpoint}@{row.own}", cell)
+        return Answer(bool(cell & (CELL_ALLOW | CELL_NEXT)), cell, layers, bool(cell & CELL_NEXT))
+
+    def _host_row(self, packet: Packet, point: str) -> HostRowEntry | None:
+        host = next((item for item in self._manifest.hosts if item.name == packet.endpoint), None)
+        if host is None:
+            raise UsageError(f"the artefact has no host {packet.endpoint}")
+        rows = [item for item in host.rows if (item.direction, item.point) == (packet.direction, point)]
+        exact = next((item for item in rows if item.own and holds(item.own, packet.own)), None)
+        return exact or next((item for item in rows if not item.own), None)
+
+    def _cell(self, row: int, packet: Packet) -> int:
         stride = int(self._header["l4_stride"])
-        cell = int(self._cells[row + self.peer_class(packet.peer) * stride + self.l4_class(packet)])
-        return Answer(bool(cell & CELL_ALLOW), cell, self._layers(packet, row, cell))
+        return int(self._cells[row + self.peer_class(packet.peer) * stride + self.l4_class(packet)])
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artefact says about itself."""
+        return self._manifest
 
     def row(self, endpoint: str, direction: str, own: Address) -> int | None:
         """First cell of the row for one own address; None when the endpoint does not have the address."""
@@ -136,18 +172,20 @@ class Simulator:
     def _peer6(self, peer: Address) -> int:
         if self._address6 is None:
             return int(self._header["peer6_default"])
-        buckets = len(self._address6) // ADDRESS6_BUCKET
         value = int(peer)
-        for length in self._header["lengths"][: int(self._header["address6_lengths"])].tolist():
-            words = _words(IPv6Address(value >> (128 - length) << (128 - length) if length else 0))
-            start = (address6_hash(words, length, int(self._header["address6_seed"])) & (buckets - 1)) * ADDRESS6_BUCKET
-            for entry in self._address6[start : start + ADDRESS6_BUCKET]:
-                if int(entry["length"]) == length + 1 and tuple(entry["prefix"].tolist()) == words:
-                    return int(entry["peer"])
+        for place in self._lengths6[: int(self._header["address6_lengths"])]:
+            length = int(place["length"])
+            prefix = value & (int(place["upper"]) << 64 | int(place["lower"]))
+            number = address6_hash(prefix, length, int(self._header["address6_seed"]))
+            displacement = int(self._displacements6[number % len(self._displacements6)])
+            entry = self._address6[address6_slot(number, displacement, len(self._address6))]
+            if int(entry["length"]) == length + 1 and int(entry["upper"]) << 64 | int(entry["lower"]) == prefix:
+                block = int(entry["block"])
+                return int(self._blocks6[(block - 1) * 256 + (value & 0xFF)]) if block else int(entry["peer"])
         return int(self._header["peer6_default"])
 
-    def _layers(self, packet: Packet, row: int, cell: int) -> tuple[LayerDecision, ...]:
-        entry = self._rows.get((packet.direction, row, f"{packet.endpoint}@{packet.own}"))
+    def _layers(self, direction: str, row: int, user: str, cell: int) -> tuple[LayerDecision, ...]:
+        entry = self._rows.get((direction, row, user))
         number = cell & CELL_DECISION_MASK
         return entry.decisions[number - 1] if entry is not None and number else ()
 
@@ -158,6 +196,17 @@ class Simulator:
         if endpoint not in self._endpoint_ids:
             raise UsageError(f"the artefact has no endpoint {endpoint}")
         return self._endpoints[self._endpoint_ids[endpoint]]
+
+
+def at_own(packet: Packet) -> str:
+    """The packet's endpoint at its own address, as the manifest's rows name it."""
+    return f"{packet.endpoint}@{packet.own}"
+
+
+def holds(own: str, address: Address) -> bool:
+    """Whether ``FIRST-LAST`` of a host's row holds the address."""
+    first, last = map(ip_address, own.split("-"))
+    return first.version == address.version and int(first) <= int(address) <= int(last)
 
 
 def logged(cell: int) -> bool:

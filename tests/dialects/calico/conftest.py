@@ -26,6 +26,9 @@ class Loaded:
     diagnostics: Diagnostics
 
     def lower(self) -> tuple[Tier, ...]:
+        return self.lowered().endpoint
+
+    def lowered(self) -> calico.Lowered:
         return calico.lower(self.objects, self.options, self.inventory, self.diagnostics)
 
     def rules(self, direction: str = "ingress") -> tuple[Rule, ...]:
@@ -59,7 +62,8 @@ def load(tmp_path: Path) -> Load:
         policies = [item for item in documents if (item.api_version, item.kind) in calico.MODELS]
         inventory = read_inventory([item for item in documents if item not in policies], diagnostics)
         objects = (calico.read_object(item, chosen, diagnostics) for item in policies)
-        return Loaded(tuple(item for item in objects if item is not None), inventory, chosen, diagnostics)
+        kept = tuple(item for item in objects if item is not None)
+        return Loaded(kept, calico.replace_pods(kept, inventory, diagnostics), chosen, diagnostics)
 
     return read
 

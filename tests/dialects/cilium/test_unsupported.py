@@ -34,11 +34,11 @@ apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
 metadata: {name: p, namespace: shop}
 specs:
-- {endpointSelector: {matchLabels: {app: a}}, egress: [{toFQDNs: [{matchName: a.example}]}]}
+- {endpointSelector: {matchLabels: {app: a}}, egress: [{toGroups: [{aws: {}}]}]}
 - {endpointSelector: {matchLabels: {app: b}}, egress: [{toEntities: [world]}], enableDefaultDeny: {egress: false}}
 """
     outcome = compile_policy(text, allow_unsupported=True)
-    assert outcome.codes == ["CIL065"]
+    assert outcome.codes == ["CIL064"]
     for policy in outcome.policies:
         assert [(rule.action, rule.peer) for rule in policy.egress.rules] == [(Action.DENY, ANYONE)]
         assert policy.ingress is None

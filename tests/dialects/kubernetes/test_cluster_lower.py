@@ -13,6 +13,7 @@ from bpfence.ir.expressions import (
     InPrefixes,
     LabelOperator,
     LabelTest,
+    LearntName,
     PeerAll,
     PeerNot,
     all_labels,
@@ -147,6 +148,17 @@ def egress(action: str, peer: str, rest: str = "") -> str:
     return f"egress: [{{action: {action}, to: [{peer}]{rest}}}]"
 
 
+def test_names(load):
+    rule = egress_rule(load, "{action: Accept, to: [{domainNames: [Kasse.example, '*.kasse.example.']}]}")
+    assert rule.peer == PeerAll((LearntName(("*.kasse.example.", "kasse.example."), "kubernetes"), NO_SERVICE))
+    assert rule.l4 == ANY_L4
+
+
+def test_names_leave_the_other_peers_of_the_rule(load):
+    rule = egress_rule(load, "{action: Accept, to: [{nodes: {}}, {domainNames: [a.b]}]}")
+    assert rule.peer.items[0] == HasObject(NODE)
+
+
 def tcp(low: int, high: int) -> str:
     return f", protocols: [{{tcp: {{destinationPort: {{range: {{start: {low}, end: {high}}}}}}}}}]"
 
@@ -160,6 +172,7 @@ SHADOWED = (
     "ingress: [{action: Accept, from: [{pods: {podSelector: {matchLabels: {app: web}}, namespaceSelector: {}}}]}, "
     "{action: Deny, from: [{namespaces: {}}]}]"
 )
+NAME_FIRST = "egress: [{action: Accept, to: [{domainNames: [%s]}]}, {action: Deny, to: [{networks: ['::/0']}]}]"
 WEB = "{pods: {podSelector: {matchLabels: {app: web}}, namespaceSelector: {}}}"
 DB = "{pods: {podSelector: {matchLabels: {app: db}}, namespaceSelector: {}}}"
 PAIRS = [
@@ -182,6 +195,11 @@ PAIRS = [
     ("networks nest", egress("Accept", "{networks: [10.8.0.0/13]}"), egress("Deny", "{networks: [10.9.0.0/16]}"), True),
     ("network and pod", egress("Accept", "{networks: [10.1.0.0/24]}"), egress("Deny", WEB), True),
     ("network and node", egress("Accept", "{networks: [10.0.0.2/32]}"), egress("Deny", "{nodes: {}}"), True),
+    ("names and no address", egress("Accept", "{domainNames: [a.example]}"), egress("Deny", WEB), True),
+    ("names and networks", egress("Accept", "{domainNames: ['*.a.b']}"), egress("Deny", "{networks: ['::/0']}"), True),
+    ("names and names", egress("Accept", "{domainNames: [a.b]}"), egress("Accept", "{domainNames: [a.b]}"), False),
+    ("the same name first", NAME_FIRST % "'*.a.b'", NAME_FIRST % "'*.a.b', c.a.b", False),
+    ("another name first", NAME_FIRST % "'*.a.b'", NAME_FIRST % "x.a.b", True),
     ("network and no pod", egress("Accept", "{networks: [10.7.0.0/24]}"), egress("Deny", WEB), False),
 ]
 

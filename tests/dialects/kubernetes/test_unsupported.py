@@ -42,14 +42,6 @@ def test_a_rule_with_an_unknown_member_fails_closed(action, part, load):
     assert lower_unsupported(loaded.objects) == ()
 
 
-def test_names_open_nothing(load):
-    loaded = load(egress("{action: Accept, to: [{networks: ['::/0']}, {domainNames: [a.b]}]}"), allow_unsupported=True)
-    ((lowered,), ()) = loaded.cluster_policies()
-    assert lowered.egress.rules == ()
-    assert loaded.errors == []
-    assert "K8S060" in loaded.codes
-
-
 RULE = "ingress: [{action: Accept, from: [{namespaces: {}}]}]"
 DENYING = [
     ("unknown tier", cnp(f"tier: Other, subject: {{namespaces: {{}}}}, {RULE}")),

@@ -10,9 +10,16 @@ from math import isfinite
 from typing import Any
 
 from bpfence.dialects.calico import codes
+from bpfence.dialects.calico.check_endpoint import (
+    NAMESPACE_LABEL,
+    check_host_endpoint,
+    check_inherited_labels,
+    check_workload_endpoint,
+)
+from bpfence.dialects.calico.check_felix import check_configuration
 from bpfence.dialects.calico.check_rule import RulePlace, check_rule
 from bpfence.dialects.calico.check_selector import check_selector
-from bpfence.dialects.calico.metadata import check_metadata
+from bpfence.dialects.calico.metadata import check_labels, check_metadata
 from bpfence.dialects.calico.model import (
     DEFAULT_TIER,
     DEFAULT_TIER_ORDER,
@@ -20,14 +27,19 @@ from bpfence.dialects.calico.model import (
     GlobalNetworkPolicy,
     GlobalNetworkPolicySpec,
     GlobalNetworkSet,
+    HostEndpoint,
     NetworkPolicy,
     NetworkPolicySpec,
     NetworkSet,
+    Profile,
+    ProfileSpec,
     Resource,
     Rule,
     StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
     StagedNetworkPolicy,
     Tier,
+    WorkloadEndpoint,
 )
 from bpfence.dialects.calico.report import Report
 from bpfence.dialects.calico.staged import check_staged
@@ -43,8 +55,12 @@ BUILT_IN_TIERS = {
 }
 """Tiers that always exist: order and default action, which no object may change."""
 
+PROFILE_TIER = "profiles"
+UNSUPPORTED_TIER = "unsupported"
+RESERVED_TIERS = (PROFILE_TIER, UNSUPPORTED_TIER)
+"""Names under which the compiler puts tiers of its own beside the input's."""
+
 _PERFORMANCE_HINT = "AssumeNeededOnEveryNode"
-_NAMESPACE_LABEL = "projectcalico.org/namespace"
 
 
 def check_object(report: Report, resource: Resource) -> None:
@@ -61,8 +77,16 @@ def check_object(report: Report, resource: Resource) -> None:
             _check_tier(report, resource)
         case NetworkSet() | GlobalNetworkSet():
             _check_set(report, resource)
-        case FelixConfiguration():
-            _check_felix(report, resource)
+        case StagedKubernetesNetworkPolicy(spec=spec):
+            check_staged(report, spec)
+        case HostEndpoint(spec=spec):
+            check_host_endpoint(report, resource.metadata.labels, spec)
+        case Profile(spec=spec):
+            _check_profile(report, spec)
+        case WorkloadEndpoint(spec=spec):
+            check_workload_endpoint(report, spec)
+        case FelixConfiguration(spec=spec):
+            check_configuration(report, resource.metadata.name, spec)
         case _:
             pass
 
@@ -104,6 +128,22 @@ def _check_policy(report: Report, spec: NetworkPolicySpec, namespaced: bool) -> 
         check_rule(report, RulePlace(("spec", "ingress", index), "ingress", namespaced), rule)
     for index, rule in _all_rules(report, "egress", spec.egress):
         check_rule(report, RulePlace(("spec", "egress", index), "egress", namespaced), rule)
+
+
+def _check_profile(report: Report, spec: ProfileSpec) -> None:
+    check_labels(report, ("spec", "labelsToApply"), spec.labels_to_apply)
+    check_inherited_labels(report, ("spec", "labelsToApply"), spec.labels_to_apply)
+    for index, rule in _all_rules(report, "ingress", spec.ingress):
+        _check_profile_rule(report, RulePlace(("spec", "ingress", index), "ingress", namespaced=False), rule)
+    for index, rule in _all_rules(report, "egress", spec.egress):
+        _check_profile_rule(report, RulePlace(("spec", "egress", index), "egress", namespaced=False), rule)
+
+
+def _check_profile_rule(report: Report, place: RulePlace, rule: Rule) -> None:
+    check_rule(report, place, rule)
+    if rule.action == "Pass":
+        message = "Pass in a profile denies: nothing comes after profiles"
+        report.warning(codes.PROFILE_PASS, (*place.path, "action"), message, "write Deny, or remove the rule")
 
 
 def _all_rules(report: Report, name: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, Rule]]:
@@ -156,6 +196,9 @@ def _check_host_flags(report: Report, spec: GlobalNetworkPolicySpec) -> None:
 def _check_tier(report: Report, tier: Tier) -> None:
     spec = tier.spec
     _check_order(report, spec.order)
+    if tier.metadata.name in RESERVED_TIERS:
+        message = f"the tier name {tier.metadata.name} is taken by bpfence itself"
+        report.error(codes.RESERVED_TIER, ("metadata", "name"), message, "rename the tier")
     if spec.default_action not in ("", "Deny", "Pass"):
         message = f"{spec.default_action!r} is no default action"
         report.error(codes.DEFAULT_ACTION, ("spec", "defaultAction"), message, "write Deny or Pass")
@@ -173,9 +216,9 @@ def _check_tier(report: Report, tier: Tier) -> None:
 
 
 def _check_set(report: Report, resource: NetworkSet | GlobalNetworkSet) -> None:
-    if _NAMESPACE_LABEL in resource.metadata.labels:
-        path = ("metadata", "labels", _NAMESPACE_LABEL)
-        report.error_at_key(codes.LABEL, path, f"the label {_NAMESPACE_LABEL} is Calico's own", "remove it")
+    if NAMESPACE_LABEL in resource.metadata.labels:
+        path = ("metadata", "labels", NAMESPACE_LABEL)
+        report.error_at_key(codes.LABEL, path, f"the label {NAMESPACE_LABEL} is Calico's own", "remove it")
     report.repeated(("spec", "nets"), resource.spec.nets, "network")
     for index, text in enumerate(resource.spec.nets):
         try:
@@ -183,11 +226,3 @@ def _check_set(report: Report, resource: NetworkSet | GlobalNetworkSet) -> None:
         except BadValueError as problem:
             code = codes.CIDR_MAPPED if isinstance(problem, MappedAddressError) else codes.SET_CIDR
             report.error(code, ("spec", "nets", index), problem.message, problem.help)
-
-
-def _check_felix(report: Report, resource: FelixConfiguration) -> None:
-    action = resource.spec.default_endpoint_to_host_action
-    if action.lower() == "drop":
-        message = "defaultEndpointToHostAction Drop is not supported yet"
-        path = ("spec", "defaultEndpointToHostAction")
-        report.error(codes.UNSUPPORTED_HOST_ACTION, path, message, "write Accept, or deny the node in a policy")

@@ -1,17 +1,18 @@
-"""What lowering needs to know beside the policy: network sets, service accounts, init containers, options."""
+"""What lowering needs to know beside the policy: network sets, host endpoints, service accounts, options."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bpfence.dialects.calico.labels import LONGEST_ACCOUNT
 from bpfence.dialects.calico.model import GlobalNetworkSet, NetworkSet
 from bpfence.dialects.calico.selectors import NAMESPACE_LABEL, NAMESPACE_PREFIX
 from bpfence.dialects.calico.values import read_set_cidr
 from bpfence.dialects.objects import PolicyObject
-from bpfence.identity.inventory import Inventory
-from bpfence.ir.expressions import HasObject, Network, PeerExpr, PeerNot, kind_is
+from bpfence.identity.inventory import HostEndpoint, Inventory
+from bpfence.ir.expressions import ANYONE, HasObject, Network, PeerExpr, PeerNot, kind_is
+from bpfence.ir.nodes import Point
 from bpfence.options import Options
 
 
@@ -36,16 +37,28 @@ class InitPort:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``by_address``: the kinds of address that a prefix can match at all."""
+    """``by_address``: the addresses that a prefix of a rule can match at all; ``of_sets``: those that one of a network
+    set can. ``hosts``: the host endpoints.
+    """
 
     inventory: Inventory
     sets: tuple[LabelledSet, ...]
     long_accounts: tuple[str, ...]
     init_ports: tuple[InitPort, ...]
     by_address: PeerExpr
+    of_sets: PeerExpr
+    hosts: tuple[HostEndpoint, ...] = ()
+
+    def at(self, point: Point) -> Context:
+        """The same for the rules of a point. Before the destination is translated a service address is an address."""
+        if point not in (Point.UNTRACKED, Point.PRE_DNAT):
+            return self
+        return replace(self, by_address=ANYONE, of_sets=ANYONE)
 
 
-def lowering_context(objects: Sequence[PolicyObject], options: Options, inventory: Inventory) -> Context:
+def lowering_context(
+    objects: Sequence[PolicyObject], options: Options, inventory: Inventory, hosts: tuple[HostEndpoint, ...]
+) -> Context:
     """Collect the facts once for all policies."""
     names = {pod.service_account for pod in inventory.pods}
     hidden = ("pod", "service") if options.ipblock_matches_pods == "never" else ("service",)
@@ -55,6 +68,8 @@ def lowering_context(objects: Sequence[PolicyObject], options: Options, inventor
         tuple(sorted(name for name in names if len(name) > LONGEST_ACCOUNT)),
         tuple(_init_ports(inventory)),
         PeerNot(HasObject(kind_is(*hidden))),
+        PeerNot(HasObject(kind_is("service"))),
+        hosts,
     )
 
 

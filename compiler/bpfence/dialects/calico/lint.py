@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.calico import codes
-from bpfence.dialects.calico.lower import PolicySource, policy_sources
+from bpfence.dialects.calico.host_lint import lint_hosts
+from bpfence.dialects.calico.hosts import host_endpoints
 from bpfence.dialects.calico.model import EntityRule, GlobalNetworkPolicySpec, Rule
 from bpfence.dialects.calico.rules import rule_families
+from bpfence.dialects.calico.sources import PolicySource, policy_sources
 from bpfence.dialects.calico.values import ICMP_NUMBERS, read_port, read_protocol
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Inventory
@@ -35,11 +37,13 @@ def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options
     """Report the warnings that need no more than the objects and the inventory."""
     del options  # no option changes a warning of this dialect
     port_names = {port.name for pod in inventory.pods for port in pod.ports}
+    port_names |= {name for host in host_endpoints(objects, inventory, Diagnostics()) for name, _, _ in host.ports}
     for source in policy_sources(objects):
         found = [finding for check in _POLICY_LINTS for finding in check(source)]
         found += _unknown_port_names(source, port_names)
         for item in found:
             diagnostics.warning(item.code, source.item.span(*item.path), item.message, item.help, source.item.title)
+    lint_hosts(objects, inventory, diagnostics)
 
 
 def _rules(source: PolicySource) -> Iterator[tuple[Path, Rule]]:
@@ -148,7 +152,7 @@ def _negative_namespaces(source: PolicySource) -> Iterator[Finding]:
     if parse_selector(spec.namespace_selector) != parse_selector("all()") and matches(
         parse_selector(spec.namespace_selector), {}
     ):
-        message = "this namespaceSelector also holds without a namespace: in Calico it selects every host endpoint too"
+        message = "this namespaceSelector also holds without a namespace: it selects every host endpoint too"
         yield Finding(codes.NEGATIVE_NAMESPACE, ("spec", "namespaceSelector"), message, "add selector: all()")
 
 
@@ -158,7 +162,7 @@ def _unknown_port_names(source: PolicySource, known: set[str]) -> Iterator[Findi
             for index, port in enumerate(ports):
                 name = read_port(port)
                 if isinstance(name, str) and name not in known:
-                    message = f"no pod has a port named {name!r}"
+                    message = f"no pod or host endpoint has a port named {name!r}"
                     yield Finding(codes.PORT_NAME_UNKNOWN, (*path, field, index), message, "correct the name")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pydantic import ValidationError
 
 from bpfence.dialects.calico import codes
-from bpfence.dialects.calico.model import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy, Resource
+from bpfence.dialects.calico.model import DEFAULT_TIER, Policy, Resource, StagedPolicy
 from bpfence.dialects.calico.report import Report
 from bpfence.dialects.label_syntax import (
     dns_label_problem,
@@ -62,7 +62,7 @@ def _read_hidden(text: str, report: Report) -> ObjectMeta:
 
 def _without_tier(resource: Resource) -> str:
     name = resource.metadata.name
-    if isinstance(resource, NetworkPolicy | GlobalNetworkPolicy) and resource.spec.tier_name == DEFAULT_TIER:
+    if isinstance(resource, Policy | StagedPolicy) and resource.spec.tier_name == DEFAULT_TIER:
         return name.removeprefix(f"{DEFAULT_TIER}.")
     return name
 

@@ -23,7 +23,6 @@ from bpfence.ir.expressions import (
 from bpfence.selectors import AllOf, Negation, Selector, matches
 
 LABELLED = kind_is("pod", "hostendpoint", "networkset", "globalnetworkset")
-_NO_SERVICE = PeerNot(HasObject(kind_is("service")))
 
 
 def side_expression(entity: EntityRule, namespace: str, context: Context) -> PeerExpr:
@@ -54,7 +53,7 @@ def address_set(selector: Selector, context: Context) -> PeerExpr:
     networks = [net for item in context.sets if matches(selector, item.labels) for net in item.networks]
     if not networks:
         return endpoints
-    return any_peer(endpoints, all_peers(in_networks(networks), _NO_SERVICE))
+    return any_peer(endpoints, all_peers(in_networks(networks), context.of_sets))
 
 
 def in_networks(networks: Iterable[Network]) -> InPrefixes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from itertools import chain
 
 from bpfence.dialects.calico.context import Context, InitPort
 from bpfence.dialects.calico.model import EntityRule, ServiceMatch
@@ -108,12 +109,14 @@ def _positive_cases(
 
 def _numbered_names(lists: PortLists, protocols: frozenset[int], context: Context) -> Iterator[PortCase]:
     """The names as the numbers that they have in the cluster, for those numbers that ``notPorts`` leaves."""
-    known = {
+    pods = (
         (port.name, port.protocol, port.number)
         for pod in context.inventory.pods
         for port in pod.ports
-        if port.name in lists.names and port.protocol in protocols and (not port.init or port.restartable)
-    }
+        if not port.init or port.restartable
+    )
+    hosts = (port for endpoint in context.hosts for port in endpoint.ports)
+    known = {port for port in chain(pods, hosts) if port[0] in lists.names and port[1] in protocols}
     for name, protocol, number in sorted(known):
         if not _holds(lists.not_numbers, number):
             key = f"port:{_PROTOCOL_WORDS[protocol]}:{name}:{number}"

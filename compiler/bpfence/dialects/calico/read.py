@@ -10,14 +10,18 @@ from bpfence.dialects.calico.model import (
     FelixConfiguration,
     GlobalNetworkPolicy,
     GlobalNetworkSet,
+    HostEndpoint,
     NetworkPolicy,
     NetworkSet,
-    OtherResource,
+    Profile,
     Resource,
     StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
     StagedNetworkPolicy,
     Tier,
+    WorkloadEndpoint,
 )
+from bpfence.dialects.calico.profiles import is_generated
 from bpfence.dialects.calico.report import Report
 from bpfence.dialects.calico.unsupported import unsupported_features
 from bpfence.dialects.model_base import Model
@@ -35,12 +39,12 @@ _KINDS: dict[str, type[Resource]] = {
     "NetworkSet": NetworkSet,
     "GlobalNetworkSet": GlobalNetworkSet,
     "FelixConfiguration": FelixConfiguration,
-    "HostEndpoint": OtherResource,
-    "Profile": OtherResource,
-    "WorkloadEndpoint": OtherResource,
+    "HostEndpoint": HostEndpoint,
+    "Profile": Profile,
+    "WorkloadEndpoint": WorkloadEndpoint,
     "StagedNetworkPolicy": StagedNetworkPolicy,
     "StagedGlobalNetworkPolicy": StagedGlobalNetworkPolicy,
-    "StagedKubernetesNetworkPolicy": OtherResource,
+    "StagedKubernetesNetworkPolicy": StagedKubernetesNetworkPolicy,
 }
 _V3_ONLY = frozenset(("Profile", "WorkloadEndpoint"))
 
@@ -51,11 +55,9 @@ MODELS: dict[tuple[str, str], type[Model]] = {
     if version == V3_VERSION or kind not in _V3_ONLY
 }
 
-_GENERATED_PROFILES = ("kns.", "ksa.", "projectcalico-default-allow")
-
 
 def read_object(document: Document, options: Options, diagnostics: Diagnostics) -> PolicyObject | None:
-    """The object, or None when there were errors or nothing in it bears on the verdict of a pod's traffic."""
+    """The object, or None when there were errors or it says nothing that is not known without it."""
     model = _KINDS.get(document.kind)
     if model is None or (document.api_version, document.kind) not in MODELS:
         return None
@@ -63,34 +65,26 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
     if resource is None:
         return None
     own = Diagnostics()
-    checked = _check(Report(document, document.title, own, options.allow_unsupported), resource)
+    report = Report(document, document.title, own, options.allow_unsupported)
+    checked = _check(report, resource)
     diagnostics.extend(own.items)
-    if own.has_errors or isinstance(checked, OtherResource | FelixConfiguration):
+    if own.has_errors or checked is None:
         return None
     namespace = (checked.metadata.namespace or "default") if checked.kind in NAMESPACED else ""
     return PolicyObject("calico", checked.kind, namespace, checked.metadata.name, checked, document)
 
 
-def _check(report: Report, resource: Resource) -> Resource:
+def _check(report: Report, resource: Resource) -> Resource | None:
     """The object with its effective metadata. What can't be enforced is only said of what is right."""
     resource = resource.model_copy(update={"metadata": effective_metadata(resource, report)})
-    if isinstance(resource, OtherResource):
-        _refuse_kind(report, resource)
-        return resource
+    if isinstance(resource, Profile) and is_generated(resource.metadata.name):
+        message = "Calico generates this profile; namespaces and service accounts say the same"
+        report.note(codes.GENERATED_PROFILE, ("metadata", "name"), message)
+        return None
     check_object(report, resource)
-    if isinstance(resource, NetworkPolicy | GlobalNetworkPolicy) and not report.diagnostics.has_errors:
+    if report.diagnostics.has_errors:
+        return resource
+    if isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | Profile):
         for found in unsupported_features(resource.spec):
             report.unsupported(found.code, found.path, found.message, found.help)
     return resource
-
-
-def _refuse_kind(report: Report, resource: OtherResource) -> None:
-    """Kinds that are known and not enforced: refused, but for those without influence on the enforced verdicts."""
-    kind = resource.kind
-    if kind == "Profile" and resource.metadata.name.startswith(_GENERATED_PROFILES):
-        message = "Calico generates this profile; namespaces and service accounts say the same"
-        report.note(codes.GENERATED_PROFILE, ("metadata", "name"), message)
-    else:
-        report.error(
-            codes.UNSUPPORTED_KIND, ("kind",), f"{kind} is not supported yet", "remove the object from the input"
-        )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bpfence.dialects.calico import codes
-from bpfence.dialects.calico.model import GlobalNetworkPolicySpec, NetworkPolicySpec
+from bpfence.dialects.calico.model import NetworkPolicySpec, ProfileSpec
 from bpfence.source.documents import Path
 
 
@@ -20,24 +20,12 @@ class Feature:
     help: str = ""
 
 
-def unsupported_features(spec: NetworkPolicySpec) -> tuple[Feature, ...]:
+def unsupported_features(spec: NetworkPolicySpec | ProfileSpec) -> tuple[Feature, ...]:
     """Every use in the policy; the same answer for diagnostics and for lowering."""
-    return (*_host_flags(spec), *_http(spec))
+    return tuple(_http(spec))
 
 
-def _host_flags(spec: NetworkPolicySpec) -> Iterator[Feature]:
-    if not isinstance(spec, GlobalNetworkPolicySpec):
-        return
-    flags = (("doNotTrack", spec.do_not_track), ("preDNAT", spec.pre_dnat), ("applyOnForward", spec.apply_on_forward))
-    for name, given in flags:
-        if given:
-            message = f"{name} is not supported yet: host endpoints are not enforced"
-            yield Feature(
-                codes.UNSUPPORTED_HOST_LAYER, ("spec", name), message, "remove it if the policy is about pods"
-            )
-
-
-def _http(spec: NetworkPolicySpec) -> Iterator[Feature]:
+def _http(spec: NetworkPolicySpec | ProfileSpec) -> Iterator[Feature]:
     for name, rules in (("ingress", spec.ingress), ("egress", spec.egress)):
         for index, rule in enumerate(rules):
             if rule.http is not None:

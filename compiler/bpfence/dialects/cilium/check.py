@@ -10,8 +10,8 @@ from typing import Any
 
 from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.check_peers import check_group_prefix, check_peers
-from bpfence.dialects.cilium.check_ports import check_l4
-from bpfence.dialects.cilium.check_selectors import check_subject
+from bpfence.dialects.cilium.check_ports import check_host_l7, check_l4
+from bpfence.dialects.cilium.check_selectors import HOSTS, check_selector, check_subject
 from bpfence.dialects.cilium.model import (
     CidrGroup,
     ClusterwideNetworkPolicy,
@@ -83,6 +83,8 @@ def _check_rule(rule: Rule, path: Path, clusterwide: bool, report: Report) -> No
     _check_log(rule, path, report)
     for place, statement in statements_of(rule, path):
         _check_statement(statement, place, report)
+        if rule.node_selector is not None:
+            check_host_l7(statement, place, report)
     for found in unsupported_in(rule, path):
         report.refuse(found.code, found.path, found.message, found.help)
 
@@ -105,12 +107,12 @@ def _check_rule_subject(rule: Rule, path: Path, clusterwide: bool, report: Repor
             "write endpointSelector: {} to select every endpoint in scope",
         )
     if rule.node_selector is not None:
-        # Not softened by --allow-unsupported: nothing polices the host, so nothing would be denied.
-        report.error(
-            codes.HOST_POLICY_UNSUPPORTED,
+        check_selector(rule.node_selector, HOSTS, (*path, "nodeSelector"), report)
+        report.warning(
+            codes.HOSTS_NOT_ENFORCED,
             (*path, "nodeSelector"),
-            "policies for nodes (nodeSelector) are not enforced yet",
-            "leave the policy out",
+            "this version checks and explains policies for nodes (nodeSelector), but apply refuses them",
+            "leave the policy out of what you apply",
             of_key=True,
         )
     if rule.endpoint_selector is not None:
@@ -144,7 +146,16 @@ def _check_log(rule: Rule, path: Path, report: Report) -> None:
 
 
 def _check_statement(statement: Statement, place: Place, report: Report) -> None:
-    check_peers(peers_of(statement), place, report)
+    peers = peers_of(statement)
+    check_peers(peers, place, report)
+    if peers.names:
+        report.warning(
+            codes.NAMES_NOT_ENFORCED,
+            (*place.path, "toFQDNs"),
+            "the tables of this version know no DNS names: the rule opens nothing there",
+            "name the addresses in toCIDRSet as well",
+            of_key=True,
+        )
     check_l4(statement, place, report)
     if not isinstance(statement, IngressRule | EgressRule) or statement.authentication is None:
         return

@@ -153,11 +153,27 @@ def _check_l7(rule: PortRule, path: Path, place: Place, report: Report) -> None:
     families = _l7_families(rule.rules) if rule.rules is not None else []
     if rule.rules is not None:
         _check_l7_members(rule.rules, families, (*path, "rules"), report)
-        if "dns" in families:
-            _check_dns(rule, rule.rules.dns or [], path, place, report)
+        if rule.rules.dns:
+            _check_dns(rule, rule.rules.dns, path, place, report)
     if set(families) - {"dns"}:
         _check_l7_ports(rule, path, report)
     _check_context(rule, families, path, place, report)
+
+
+def check_host_l7(statement: Statement, place: Place, report: Report) -> None:
+    """What policies for nodes can't say: any L7 in ingress, other L7 than DNS in egress."""
+    for path, rule in port_rules(statement, place.path):
+        if not isinstance(rule, PortRule) or rule.rules is None:
+            continue
+        families = _l7_families(rule.rules)
+        if place.direction is Direction.INGRESS and families:
+            report.error(
+                codes.L7_DIRECTION, (*path, "rules"), "a policy for nodes has no L7 rules in ingress", of_key=True
+            )
+        elif set(families) - {"dns"}:
+            report.error(
+                codes.L7_DIRECTION, (*path, "rules"), "a policy for nodes has no L7 rules but DNS rules", of_key=True
+            )
 
 
 def _l7_families(rules: L7Rules) -> list[str]:
@@ -207,6 +223,13 @@ def _check_dns(rule: PortRule, items: list[NameSelector], path: Path, place: Pla
     for index, port in enumerate(rule.ports or ()):
         if port.port == "0" or (port.end_port and str(port.end_port) != port.port):
             report.error(codes.L7_PORT, (*path, "ports", index), "DNS rules need single ports, neither 0 nor a range")
+    report.warning(
+        codes.DNS_NOT_ENFORCED,
+        at,
+        "the tables of this version read no DNS queries: a port with DNS rules stays closed there",
+        "allow the port without rules",
+        of_key=True,
+    )
     if len(items) == 1 and items[0].match_name is None and items[0].match_pattern is None:
         report.error(codes.NAME_MEMBER, (*at, 0), "the only DNS rule names nothing: every query would be refused")
     for index, item in enumerate(items):

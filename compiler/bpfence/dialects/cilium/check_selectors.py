@@ -52,6 +52,7 @@ class Domain:
 
 
 SUBJECTS = Domain("endpoints", (ANY, K8S, RESERVED), RESERVED_NAMES)
+HOSTS = Domain("nodes", (ANY, K8S, RESERVED), ("host",))
 ENDPOINTS = Domain("endpoints and entities", (ANY, K8S, NODE, RESERVED), RESERVED_NAMES)
 NODES = Domain("other nodes", (ANY, NODE, RESERVED), ("remote-node",))
 SERVICES = Domain("services", (ANY, K8S))
@@ -94,7 +95,7 @@ def _check_key(key: Key, domain: Domain, path: Path, of_key: bool, report: Repor
             of_key,
         )
         return False
-    if domain in (SUBJECTS, ENDPOINTS) and is_filtered(key, report.is_old):
+    if domain in (SUBJECTS, HOSTS, ENDPOINTS) and is_filtered(key, report.is_old):
         report.warning(
             codes.FILTERED_LABEL,
             path,

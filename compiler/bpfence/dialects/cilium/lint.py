@@ -11,6 +11,7 @@ from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.entities import LABELLED
 from bpfence.dialects.cilium.groups import nested_conflicts
 from bpfence.dialects.cilium.labels import selector_tests
+from bpfence.dialects.cilium.lint_subjects import lint_learning, lint_nodes
 from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lowered_statements, rule_sites
 from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.model import CidrRule, Policy
@@ -42,8 +43,11 @@ def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options
                 _lint_entities(peers.entities or (), place, context, report)
                 _lint_prefixes(_written_prefixes(peers.cidrs or (), peers.cidr_set or (), place), own, report)
                 _lint_group_selectors(peers.cidr_set or (), place, context, report)
-    for site in rule_sites(objects, context):
+    sites = tuple(rule_sites(objects, context))
+    for site in sites:
         report = Report(site.owner.document, site.owner.title, site.owner.namespace, diagnostics, options)
+        lint_learning(site, sites, report)
+        lint_nodes(site, report)
         for lowered in () if site.refused else lowered_statements(site):
             _lint_names(site, lowered, report)
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.labels import Test, selector_tests
 from bpfence.dialects.cilium.model import Policy, Rule, Statement
 from bpfence.dialects.cilium.named_ports import refuse_names
+from bpfence.dialects.cilium.names import dns_names
 from bpfence.dialects.cilium.peers import lower_peers
 from bpfence.dialects.cilium.ports import lower_icmp, lower_port
-from bpfence.dialects.cilium.selectors import lower_subject
+from bpfence.dialects.cilium.selectors import lower_hosts, lower_subject
 from bpfence.dialects.cilium.statements import (
     Place,
     has_section,
     icmp_rules,
     isolates,
     peers_of,
-    port_entries,
+    port_rules,
     rules_of,
     statements_of,
 )
@@ -84,8 +85,12 @@ def rule_sites(objects: Sequence[PolicyObject], context: Context) -> Iterator[Ru
             continue
         refused = is_unsupported(item.model)
         for path, rule in rules_of(item.model):
-            subject = selector_tests(rule.endpoint_selector) if rule.endpoint_selector is not None else ()
-            labels = lower_subject(subject, item.namespace, context.cluster)
+            if rule.node_selector is not None:
+                subject: tuple[Test, ...] = ()
+                labels = lower_hosts(selector_tests(rule.node_selector))
+            else:
+                subject = selector_tests(rule.endpoint_selector) if rule.endpoint_selector is not None else ()
+                labels = lower_subject(subject, item.namespace, context.cluster)
             yield RuleSite(item, path, rule, subject, labels, refused, context)
 
 
@@ -127,7 +132,7 @@ def _deny_everyone(direction: nodes.Direction, origin: nodes.Origin) -> nodes.Ru
 def _lower_statement(site: RuleSite, place: Place, statement: Statement) -> nodes.Rule | None:
     """One statement; None when it can match nothing."""
     peers = peers_of(statement)
-    l4 = lower_l4(statement, place.path)
+    l4 = lower_l4(statement, place.path, site.context.options)
     if l4 is None:
         l4 = nodes.ANY_L4 if peers.kinds(place.prefix) else ()
     peer = lower_peers(peers, place, site.subject, site.owner, site.context)
@@ -137,10 +142,15 @@ def _lower_statement(site: RuleSite, place: Place, statement: Statement) -> node
     return nodes.Rule(action, peer, l4, site.owner.origin(*place.path))
 
 
-def lower_l4(statement: Statement, path: Path) -> tuple[nodes.L4Match, ...] | None:
+def lower_l4(statement: Statement, path: Path, options: Options) -> tuple[nodes.L4Match, ...] | None:
     """The ports and ICMP types of a statement; None when it names neither, ``()`` when all that it names is empty."""
     if not statement.to_ports and not statement.icmps:
         return None
-    matches = [lower_port(port) for _, port in port_entries(statement, path)]
+    matches = [
+        replace(lower_port(port), dns_names=names)
+        for _, rule in port_rules(statement, path)
+        for names in (dns_names(rule, options),)
+        for port in rule.ports or ()
+    ]
     matches += [lower_icmp(field) for _, rule in icmp_rules(statement, path) for field in rule.fields or ()]
     return tuple(dict.fromkeys(matches))

@@ -49,7 +49,7 @@ class Pods:
 
     def selects(self, expression: ir.LabelExpr, pod: Pod) -> bool:
         """Whether the pod satisfies a label expression."""
-        return _holds(expression, self.labels(pod))
+        return label_holds(expression, self.labels(pod))
 
     def means(self, peer: ir.PeerExpr, pod: Pod) -> bool:
         """Whether a peer expression matches the pod at one of its addresses."""
@@ -70,21 +70,22 @@ class Pods:
                 assert_never(peer)
 
 
-def _holds(expression: ir.LabelExpr, labels: Mapping[str, str]) -> bool:
+def label_holds(expression: ir.LabelExpr, labels: Mapping[str, str]) -> bool:
+    """Whether an object with these qualified labels satisfies a label expression."""
     match expression:
         case ir.LabelTest():
-            return _test_holds(expression, labels)
+            return _testlabel_holds(expression, labels)
         case ir.LabelAll(items):
-            return all(_holds(item, labels) for item in items)
+            return all(label_holds(item, labels) for item in items)
         case ir.LabelAny(items):
-            return any(_holds(item, labels) for item in items)
+            return any(label_holds(item, labels) for item in items)
         case ir.LabelNot(item):
-            return not _holds(item, labels)
+            return not label_holds(item, labels)
         case _:
             assert_never(expression)
 
 
-def _test_holds(test: ir.LabelTest, labels: Mapping[str, str]) -> bool:
+def _testlabel_holds(test: ir.LabelTest, labels: Mapping[str, str]) -> bool:
     value = next((labels[key] for key in test.keys if key in labels), None)
     match test.operator:
         case ir.LabelOperator.IN:

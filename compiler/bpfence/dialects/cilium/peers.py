@@ -7,6 +7,7 @@ from bpfence.dialects.cilium.context import Context
 from bpfence.dialects.cilium.entities import lower_entity
 from bpfence.dialects.cilium.labels import Test, selector_tests
 from bpfence.dialects.cilium.model import CidrRule
+from bpfence.dialects.cilium.names import learnt_name
 from bpfence.dialects.cilium.prefixes import network_of, sort_networks
 from bpfence.dialects.cilium.selectors import lower_endpoints, lower_nodes, peer_scope
 from bpfence.dialects.cilium.services import lower_service
@@ -34,6 +35,8 @@ def lower_peers(
     items += [lower_entity(name, context.cluster) for name in peers.entities or ()]
     items += [lower_nodes(selector_tests(selector)) for selector in peers.nodes or ()]
     items += _lower_services(peers, place, owner, context)
+    if peers.names:
+        items.append(ir.all_peers(ir.OUTSIDE, learnt_name(peers.names, context.options)))
     return ir.any_peer(*(item for item in items if item != ir.NOBODY))
 
 

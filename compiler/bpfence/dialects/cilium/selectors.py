@@ -55,6 +55,12 @@ def lower_subject(tests: Sequence[Test], namespace: str, cluster: Cluster) -> ir
     return ir.all_labels(cluster.pod, *scope, *expressions)
 
 
+def lower_hosts(tests: Sequence[Test]) -> ir.LabelExpr:
+    """``nodeSelector``: nodes by their own labels, whose source is ``k8s`` here."""
+    expressions = [_host_test(test) for test in tests]
+    return ir.NO_LABELS if ir.NO_LABELS in expressions else ir.all_labels(ir.NODE, *expressions)
+
+
 def peer_scope(tests: Sequence[Test], namespace: str, subject: Sequence[Test]) -> ir.LabelTest | None:
     """The namespace test that Cilium adds to a peer selector, if it does."""
     if any(test.key.source == RESERVED for test in tests) or any(t.key.names(NAMESPACE_KEY) for t in tests):
@@ -113,6 +119,15 @@ def _pod_test(test: Test) -> ir.LabelExpr:
     if key.source == K8S:
         return _label_test(test, f"label:{key.name}")
     return _label_test(test, f"label:{key.name}", f"reserved:{key.name}")
+
+
+def _host_test(test: Test) -> ir.LabelExpr:
+    key = test.key
+    if key.names("host", RESERVED):
+        return ir.ANY_LABELS if test.accepts("") else ir.NO_LABELS
+    if _is_derived(key) or key.source not in (ANY, K8S):
+        return _absent_label(test)
+    return _label_test(test, f"label:{key.name}")
 
 
 def _label_test(test: Test, *keys: str) -> ir.LabelTest:

@@ -63,13 +63,6 @@ def _peers(statement: Statement, place: Place) -> Iterator[Unsupported]:
             f"{place.prefix}Requires is not supported",
             f"repeat the labels in every {place.prefix}Endpoints selector",
         )
-    if peers.names:
-        yield Unsupported(
-            codes.NAMES_UNSUPPORTED,
-            (*place.path, "toFQDNs"),
-            "rules by DNS name are not enforced yet",
-            "name the addresses in toCIDRSet",
-        )
 
 
 def _authentication(statement: Statement, place: Place) -> Iterator[Unsupported]:
@@ -109,7 +102,3 @@ def _l7(rules: L7Rules, path: Path) -> Iterator[Unsupported]:
     for name, present in proxied:
         if present:
             yield Unsupported(codes.L7_UNSUPPORTED, (*path, name), f"L7 rule needs a proxy: {name}", _PROXY_HELP)
-    if rules.dns:
-        yield Unsupported(
-            codes.DNS_UNSUPPORTED, (*path, "dns"), "DNS rules are not enforced yet", "allow the port without rules"
-        )

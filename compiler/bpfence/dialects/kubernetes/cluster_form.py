@@ -47,8 +47,8 @@ class PortItem:
 class ClusterRule:
     """``action``: Accept, Deny or Pass. ``items`` None = every protocol and port.
 
-    ``closed``: a peer or a protocol item shows no known member, or names what can't be enforced. The rule then fails
-    closed: an Accept rule matches nothing, any other denies everything.
+    ``closed``: a peer or a protocol item shows no known member. The rule then fails closed: an Accept rule matches
+    nothing, any other denies everything.
     """
 
     action: str
@@ -112,7 +112,7 @@ def _rule(rule: Rule, path: Path) -> ClusterRule:
 
 
 def _is_closed(peer: ClusterIngressPeer) -> bool:
-    return set(given_members(peer)) - {"domainNames"} == set()
+    return not given_members(peer)
 
 
 def given_members(model: ClusterIngressPeer | ProtocolItem | AdminPort | Subject) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from bpfence.dialects.kubernetes.cluster_model import (
     ClusterIngressPeer,
     ClusterNetworkPolicy,
 )
+from bpfence.dialects.kubernetes.domain_names import learnt_name
 from bpfence.dialects.kubernetes.pod_index import index_pods
 from bpfence.dialects.kubernetes.port_names import check_port_names, uses_of_cluster_policy
 from bpfence.dialects.kubernetes.prefixes import network_of
@@ -37,6 +38,7 @@ from bpfence.ir.nodes import ANY_L4, Action, Direction, L4Match, NamedPort, Poli
 from bpfence.options import Options
 
 ACTIONS = {"Accept": Action.ALLOW, "Deny": Action.DENY, "Pass": Action.PASS}
+NO_SERVICE = PeerNot(HasObject(kind_is("service")))
 CLUSTER_MODELS = ClusterNetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy
 
 
@@ -99,13 +101,15 @@ def _peer(peer: ClusterIngressPeer) -> PeerExpr:
         return HasObject(all_labels(NODE, label_expression(peer.nodes, "label")))
     if isinstance(peer, ClusterEgressPeer) and peer.networks is not None:
         return _networks(peer.networks)
+    if isinstance(peer, ClusterEgressPeer) and peer.domain_names is not None:
+        return all_peers(learnt_name(peer.domain_names), NO_SERVICE)
     raise ValueError("a peer of an open rule has exactly one member that can be enforced")
 
 
 def _networks(texts: tuple[str, ...]) -> PeerExpr:
     """Every address inside but for service addresses: policy speaks of backends."""
     networks = sorted({network_of(text) for text in texts}, key=lambda item: (item.version, item))
-    return all_peers(InPrefixes(tuple(networks)), PeerNot(HasObject(kind_is("service"))))
+    return all_peers(InPrefixes(tuple(networks)), NO_SERVICE)
 
 
 def _l4(item: PortItem) -> L4Match:

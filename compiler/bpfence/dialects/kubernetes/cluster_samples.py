@@ -6,11 +6,12 @@ Rules cut the ports and addresses at the ends of their ranges; one sample from e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from bpfence.dialects.kubernetes.cluster_form import ClusterRule, PortItem
 from bpfence.dialects.kubernetes.cluster_model import ClusterEgressPeer, ClusterIngressPeer
+from bpfence.dialects.kubernetes.domain_names import name_matches, sample_name
 from bpfence.dialects.kubernetes.engine_checks import interval_of
 from bpfence.dialects.kubernetes.pod_index import PodIndex, choice_scope
 from bpfence.dialects.kubernetes.port_names import numbers_of
@@ -25,11 +26,15 @@ ICMP = (1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One end of a connection: a pod, a node, or just an address. None: it is not known, or does not matter."""
+    """One end of a connection: a pod, a node, or just an address. None: it is not known, or does not matter.
+
+    ``name``: the one under which the other end has learnt the address; empty = none.
+    """
 
     address: Address | None
     pod: Pod | None = None
     node: Node | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ def peer_matches(peer: ClusterIngressPeer, party: Party, index: PodIndex) -> boo
         return False
     if peer.nodes is not None:
         return party.node is not None and selector_matches(peer.nodes, party.node.labels)
+    if peer.domain_names is not None:
+        return any(name_matches(text, party.name) for text in peer.domain_names)
     networks = map(network_of, peer.networks or ())
     return party.address is not None and any(party.address in network for network in networks)
 
@@ -76,8 +83,21 @@ def _item_matches(item: PortItem, connection: Connection) -> bool:
 def parties(rules: Sequence[ClusterRule], index: PodIndex) -> Iterator[Party]:
     """Every pod and node by every address, and an unknown address from each stretch between ends of networks.
 
-    Without networks in the rules, replicas are alike: one pod of each kind stands for all.
+    Without networks in the rules, replicas are alike: one pod of each kind stands for all. Each as it is, and as learnt
+    under every name that the rules tell apart. INVARIANT: names only open, so of two rules that decide differently at
+    most one is there by a name, and one name at a time is enough.
     """
+    names = sorted({sample_name(text) for peer in _egress_peers(rules) for text in peer.domain_names or ()})
+    for party in _places(rules, index):
+        yield party
+        yield from (replace(party, name=name) for name in names)
+
+
+def _egress_peers(rules: Sequence[ClusterRule]) -> list[ClusterEgressPeer]:
+    return [peer for rule in rules for peer in rule.peers if isinstance(peer, ClusterEgressPeer)]
+
+
+def _places(rules: Sequence[ClusterRule], index: PodIndex) -> Iterator[Party]:
     cuts = _address_cuts(rules)
     taken: set[Address] = set()
     for pod in index.pods if cuts else index.kinds:
@@ -96,8 +116,7 @@ def parties(rules: Sequence[ClusterRule], index: PodIndex) -> Iterator[Party]:
 def _address_cuts(rules: Sequence[ClusterRule]) -> set[tuple[int, int]]:
     """(first address as a number, IP version) of every stretch; none when no rule names networks."""
     cuts: set[tuple[int, int]] = set()
-    peers = [peer for rule in rules for peer in rule.peers if isinstance(peer, ClusterEgressPeer)]
-    for network in (network_of(text) for peer in peers for text in peer.networks or ()):
+    for network in (network_of(text) for peer in _egress_peers(rules) for text in peer.networks or ()):
         first, last = interval_of(network)
         cuts.add((first, network.version))
         if last + 1 < 1 << network.max_prefixlen:

@@ -44,7 +44,6 @@ NAMESPACE_SELECTOR = "K8S057"
 EQUAL_PRIORITY = "K8S058"
 
 # What this version can't enforce
-UNSUPPORTED = "K8S060"
 UNKNOWN_FIELD = "K8S061"
 
 # Warnings and notes: the text alone
@@ -64,6 +63,7 @@ NODES_NOT_DENIED = "K8S082"
 WILDCARD_APEX = "K8S083"
 REPLACED_VERSION = "K8S084"
 SAME_PRIORITY = "K8S085"
+NAMES_NOT_ENFORCED = "K8S086"
 
 # Warnings and notes: with the inventory
 PREFIX_OVERLAP = "K8S090"

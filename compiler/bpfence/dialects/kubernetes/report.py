@@ -27,8 +27,9 @@ class Report:
         span = self.document.key_span(*path) if of_key else self.document.span(*path)
         self.diagnostics.error(code, span, message, help, self.title)
 
-    def warning(self, code: str, path: Path, message: str, help: str = "") -> None:  # noqa: A002
-        self.diagnostics.warning(code, self.document.span(*path), message, help, self.title)
+    def warning(self, code: str, path: Path, message: str, help: str = "", of_key: bool = False) -> None:  # noqa: A002
+        span = self.document.key_span(*path) if of_key else self.document.span(*path)
+        self.diagnostics.warning(code, span, message, help, self.title)
 
     def note(self, code: str, path: Path, message: str, help: str = "") -> None:  # noqa: A002
         self.diagnostics.note(code, self.document.span(*path), message, help, self.title)

@@ -1,0 +1,194 @@
+"""A flow taken through one node by its artefact alone: host endpoints, the node itself and local workloads.
+
+In: a `Simulator` and a `Transit`. Out: whether everything that this node decides lets the flow pass. The other end's
+node has its own artefact and its own answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from bpfence.emit.artefact import FailsafeEntry, HostEntry
+from bpfence.flows import host_housekeeping, node_housekeeping
+from bpfence.simulate.simulator import Address, Answer, Packet, Simulator
+
+Place = Literal["pod", "host", "outside"]
+Step = tuple[str, str, str]
+"""(who, direction, point). Who: ``source`` or ``destination`` (a workload), ``node``, ``hep`` (the host endpoint of the
+interface crossed), ``*`` (that of every interface), ``out`` (that of the interface by which the node passes a packet
+on); ``drop`` is a setting of the node
+"""
+
+_ENTER: tuple[Step, ...] = (("hep", "ingress", "untracked"), ("hep", "ingress", "pre-dnat"))
+_FROM_POD: tuple[Step, ...] = (
+    ("*", "ingress", "pre-dnat"),
+    ("*", "ingress", "forward"),
+    ("source", "egress", "endpoint"),
+)
+WAYS: dict[tuple[Place, Place], tuple[Step, ...]] = {
+    ("outside", "host"): (*_ENTER, ("hep", "ingress", "endpoint"), ("node", "ingress", "endpoint")),
+    ("host", "outside"): (
+        ("hep", "egress", "untracked"),
+        ("hep", "egress", "endpoint"),
+        ("node", "egress", "endpoint"),
+    ),
+    ("outside", "pod"): (
+        *_ENTER,
+        ("hep", "ingress", "forward"),
+        ("*", "egress", "forward"),
+        ("destination", "ingress", "endpoint"),
+    ),
+    ("pod", "outside"): (*_FROM_POD, ("hep", "egress", "forward")),
+    ("pod", "pod"): (*_FROM_POD, ("*", "egress", "forward"), ("destination", "ingress", "endpoint")),
+    ("pod", "host"): (
+        ("*", "ingress", "pre-dnat"),
+        ("source", "egress", "endpoint"),
+        ("drop", "ingress", "endpoint"),
+        ("node", "ingress", "endpoint"),
+    ),
+    ("host", "pod"): (("node", "egress", "endpoint"), ("destination", "ingress", "endpoint")),
+    ("host", "host"): (),
+    ("outside", "outside"): (*_ENTER, ("hep", "ingress", "forward"), ("out", "egress", "forward")),
+}
+"""what is asked on a flow's way, in order"""
+
+
+@dataclass(frozen=True, slots=True)
+class Transit:
+    """A flow as one node sees it. ``interface``: the host interface it crosses; empty = that of the host endpoint with
+    the smallest name. ``host_endpoint``: the one it crosses for sure. ``original``, ``original_port``: the destination
+    on the wire before translation; None = the same. ``out_interface``: as ``interface``, where a packet leaves that the
+    node passes on between two outside addresses.
+    """
+
+    source: Address
+    destination: Address
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    interface: str = ""
+    out_interface: str = ""
+    host_endpoint: str = ""
+    original: Address | None = None
+    original_port: int | None = None
+
+
+def passes(simulator: Simulator, transit: Transit) -> bool:
+    """Whether the node lets the flow pass."""
+    return _Way(simulator, transit).passes()
+
+
+class _Way:
+    def __init__(self, simulator: Simulator, transit: Transit) -> None:
+        self._simulator = simulator
+        self._transit = transit
+        manifest = simulator.manifest
+        self._hosts = sorted(manifest.hosts, key=lambda item: item.name)
+        self._pods = {ip_address(text): item.name for item in manifest.endpoints for text in item.addresses}
+        own = [*manifest.node_addresses, *(text for item in manifest.hosts for text in item.addresses)]
+        self._own = frozenset(map(ip_address, own)) - self._pods.keys()
+
+    def passes(self) -> bool:
+        done: set[str] = set()
+        way = WAYS[self._place(self._transit.source), self._place(self._transit.destination)]
+        return all(self._lets_pass(step, done) for step in way)
+
+    def _place(self, address: Address) -> Place:
+        if address in self._pods:
+            return "pod"
+        return "host" if address in self._own else "outside"
+
+    def _lets_pass(self, step: Step, done: set[str]) -> bool:
+        """``done``: what an earlier rule has settled, as ``NAME`` (all of a host endpoint) or ``NAME ingress``."""
+        who, direction, point = step
+        if who == "drop":
+            return not any(host.settings.workload_to_host == "Drop" for host in self._hosts)
+        if who in ("source", "destination"):
+            end = self._transit.source if who == "source" else self._transit.destination
+            return self._simulator.decide(self._packet(self._pods[end], direction)).allowed
+        host = self._host(who)
+        if host is None or host.name in done or f"{host.name} {direction}" in done:
+            return True
+        packet = self._packet(host.name, direction, original=point in ("untracked", "pre-dnat"))
+        if _is_housekeeping(packet) or self._is_failsafe(host, packet, point):
+            return True
+        answer = self._simulator.decide_host(packet, point) or Answer(True, undecided=True)
+        if not answer.undecided and point in ("untracked", "pre-dnat"):
+            done.add(host.name if point == "untracked" else f"{host.name} ingress")
+        return answer.allowed
+
+    def _host(self, who: str) -> HostEntry | None:
+        if who == "node":
+            return next((item for item in self._hosts if item.name.startswith("node/")), None)
+        known = [item for item in self._hosts if item.name.startswith("hep/")]
+        wildcard = next((item for item in known if item.interface == "*"), None)
+        if who == "*":
+            return wildcard
+        if self._transit.host_endpoint:
+            crossed = next(item for item in known if item.name == self._transit.host_endpoint)
+            return _winner(crossed, known)
+        interface = self._transit.out_interface if who == "out" else self._transit.interface
+        if not interface:
+            return next(iter(known), None)
+        if interface == "lo":
+            return None
+        named = next((item for item in known if item.interface == interface), None)
+        ends = {str(self._transit.source), str(self._transit.destination)}
+        nameless = next((item for item in known if not item.interface and ends & set(item.addresses)), None)
+        return named or nameless or wildcard
+
+    def _packet(self, endpoint: str, direction: str, *, original: bool = False) -> Packet:
+        transit = self._transit
+        destination, port = transit.destination, transit.destination_port
+        if original:
+            destination = transit.original or destination
+            port = port if transit.original_port is None else transit.original_port
+        own, peer = (destination, transit.source) if direction == "ingress" else (transit.source, destination)
+        return Packet(
+            endpoint,
+            direction,
+            own,
+            peer,
+            transit.protocol,
+            transit.source_port,
+            port,
+            transit.icmp_type,
+            transit.icmp_code,
+        )
+
+    def _is_failsafe(self, host: HostEntry, packet: Packet, point: str) -> bool:
+        """Failsafe ports guard traffic of the host itself, and before connection tracking all that enters."""
+        if point == "forward" or (point == "pre-dnat" and packet.own not in self._own):
+            return False
+        settings = host.settings
+        ports = settings.failsafe_ingress if packet.direction == "ingress" else settings.failsafe_egress
+        return any(_is_open(item, packet) for item in ports)
+
+
+def _winner(host: HostEntry, known: Iterable[HostEntry]) -> HostEntry:
+    """The host endpoint that governs the interface of another: the first by name that names it or shares an address."""
+    rivals = (
+        item
+        for item in known
+        if item.interface == host.interface and (host.interface or set(item.addresses) & set(host.addresses))
+    )
+    return next(rivals, host)
+
+
+def _is_open(item: FailsafeEntry, packet: Packet) -> bool:
+    if (item.protocol, item.port) != (packet.protocol, packet.destination_port):
+        return False
+    network = ip_network(item.network) if item.network else None
+    return network is None or (network.version == packet.peer.version and packet.peer in network)
+
+
+def _is_housekeeping(packet: Packet) -> bool:
+    version = packet.peer.version
+    if packet.endpoint.startswith("node/"):
+        return node_housekeeping(version, packet.protocol, packet.icmp_type, packet.icmp_code)
+    return host_housekeeping(version, packet.protocol, packet.icmp_type)
