@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes docs/diagnostics.md: every stable diagnostic code with its severity, one message and its bad samples.
+"""Writes docs/diagnostics.md: every stable diagnostic code with its severity, one message and its samples.
 
-A code is a constant of a dialect's ``codes.py``, or a literal such as ``"SRC005"`` where it is reported. Its message is
-what its bad sample gets; without a sample, the text in the code. ``--check`` writes nothing and exits 1 when the file
+A code is a constant of a ``codes.py``, or a literal such as ``"SRC005"`` where it is reported. Its message is
+what its sample gets; without a sample, the text in the code. ``--check`` writes nothing and exits 1 when the file
 is out of date. Run it with the Python of the virtual environment.
 """
 
@@ -25,6 +25,9 @@ PACKAGE = ROOT / "compiler" / "bpfence"
 TARGET = ROOT / "docs" / "diagnostics.md"
 
 LITERAL = re.compile(r"[A-Z][A-Z0-9]{1,2}\d{3}")
+OPTIONS = re.compile(r"^# options: (.+)$", re.MULTILINE)
+CLUSTER = ROOT / "policies" / "samples" / "cluster.yaml"
+"""the inventory beside samples of warnings and notes"""
 EXPECT = re.compile(r"# expect: ([A-Z0-9]+\d{3}):\d+")
 SCHEMA = {
     "001": "unknown field",
@@ -38,6 +41,7 @@ TITLES = {
     "SRC": "Source: files, YAML, JSON, kinds",
     "INV": "Inventory: pods, nodes, services",
     "IR0": "Program: all languages together",
+    "LNT": "Program: what the compiled rules show",
     "K8S": "Kubernetes policies",
     "CIL": "Cilium policies",
     "CAL": "Calico policies",
@@ -110,12 +114,12 @@ def document() -> str:
 def all_codes() -> dict[str, Code]:
     """Every code by its name."""
     codes: dict[str, Code] = {}
-    for path in sorted(PACKAGE.glob("dialects/*/codes.py")):
+    for path in sorted(PACKAGE.rglob("codes.py")):
         for name, code in constants(path).items():
             codes.setdefault(code, Code(code)).meaning = name.lower().replace("_", " ")
     for path in sorted(PACKAGE.rglob("*.py")):
         _add_uses(path, codes)
-    for path in sorted(ROOT.glob("policies/bad/*/*.yaml")):
+    for path in sorted((*ROOT.glob("policies/bad/*/*.yaml"), *ROOT.glob("policies/lint/*/*.yaml"))):
         if found := EXPECT.match(path.read_text()):
             codes.setdefault(found[1], Code(found[1])).samples.append(path.relative_to(ROOT).as_posix())
     for prefix, (number, meaning) in itertools.product(("K8S", "CIL", "CAL"), SCHEMA.items()):
@@ -126,8 +130,11 @@ def all_codes() -> dict[str, Code]:
 def sample_message(item: Code) -> str:
     """What the first sample of the code is told; empty when it takes more than the file to get it."""
     for name, engine in itertools.product(item.samples, ("auto", "cilium")):
-        options = Options.model_validate({"engine": engine})
-        loaded = load_input([str(ROOT / name)], options)
+        text = (ROOT / name).read_text()
+        own = dict(option.split("=") for found in OPTIONS.findall(text) for option in found.split())
+        options = Options.model_validate({"engine": engine, **own})
+        beside = [str(CLUSTER)] if name.startswith("policies/lint/") else []
+        loaded = load_input([str(ROOT / name), *beside], options)
         check_program(loaded, options)
         for found in loaded.diagnostics.sorted():
             if found.code == item.code:

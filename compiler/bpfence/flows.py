@@ -33,7 +33,9 @@ class Flow:
     out_interface: str = ""
     """the host interface by which a node passes on what is between two outside addresses"""
     original_destination: str = ""
-    """the address on the wire before it was translated to ``destination`` (a service's, or a node's); empty = the same"""
+    """the address on the wire before it was translated to ``destination`` (a service's, or a node's); empty = the
+    same
+    """
     original_port: int | None = None
     """the destination port on the wire before translation; None = the same"""
     fqdn: str = ""

@@ -178,7 +178,7 @@ def choose_node(world: World, options: Options) -> str:
 
 
 def _only_pod_node(world: World, host: str) -> str:
-    used = sorted({pod.node for pod in world.pods if pod.node})
+    used = sorted({item.node for item in world.entities if item.node})
     return used[0] if len(used) == 1 else host
 
 

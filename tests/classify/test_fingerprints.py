@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from bpfence.classify.fingerprints import equal_rows, fingerprints, number_first_seen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bpfence.classify.fingerprints import equal_rows, fingerprints, number_first_seen
+
 
 def test_fingerprints_are_fixed() -> None:
-    assert [hex(value) for value in fingerprints(2, 1).tolist()] == [hex(value) for value in fingerprints(3, 1)[:2].tolist()]
+    assert [hex(value) for value in fingerprints(2, 1).tolist()] == [
+        hex(value) for value in fingerprints(3, 1)[:2].tolist()
+    ]
     assert fingerprints(1000, 1).tolist() != fingerprints(1000, 2).tolist()
     assert len(set(fingerprints(10_000, 3).tolist())) == 10_000
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bpfence.analyse.judge import L4Facts, l4_matches
 from bpfence.classify.l4 import cut_l4
 from bpfence.errors import BudgetError
 from bpfence.flows import PORT_PROTOCOLS
 from bpfence.ir.nodes import L4Match
 from bpfence.plan.l4 import build_l4
-from hypothesis import given
-from hypothesis import strategies as st
 from support.ir_strategies import l4_alternatives
 
 FACTS = st.one_of(
@@ -67,6 +68,8 @@ def test_source_ports_make_pairs() -> None:
 
 
 def test_too_many_pieces_are_refused_with_numbers() -> None:
-    matches = [L4Match(((6, 6),), destination_ports=((2 * n, 2 * n),), source_ports=((2 * n, 2 * n),)) for n in range(2500)]
+    matches = [
+        L4Match(((6, 6),), destination_ports=((2 * n, 2 * n),), source_ports=((2 * n, 2 * n),)) for n in range(2500)
+    ]
     with pytest.raises(BudgetError, match="combinations"):
         cut_l4(matches)

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+
 from bpfence.loading import load_input
 from bpfence.options import Options
 from bpfence.pipeline import compile_artefact
@@ -17,11 +18,14 @@ kind: Node
 metadata: {name: n1}
 status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: shop, labels: {app: web}}, spec: {nodeName: n1}, status: {podIP: 10.1.0.10}}
+{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: shop, labels: {app: web}}, spec: {nodeName: n1},
+ status: {podIP: 10.1.0.10}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: one}}, spec: {nodeName: n1}, status: {podIP: 10.1.0.11}}
+{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: one}}, spec: {nodeName: n1},
+ status: {podIP: 10.1.0.11}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: two, namespace: shop, labels: {app: two}}, spec: {nodeName: n1}, status: {podIP: 10.1.0.12}}
+{apiVersion: v1, kind: Pod, metadata: {name: two, namespace: shop, labels: {app: two}}, spec: {nodeName: n1},
+ status: {podIP: 10.1.0.12}}
 ---
 apiVersion: v1
 kind: Service

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bpfence.identity.numbers import FIRST, number_identities
 from bpfence.identity.world import World, build_world
 from bpfence.loading import load_input
@@ -33,7 +34,9 @@ def test_numbers_survive_other_pods_coming_and_going(tmp_path: Path) -> None:
     assert second.of["shop/a"] not in first.of.values()
 
 
-@pytest.mark.parametrize("previous", [{"identities": 3}, {"identities": {"7": ["x"], "x": [], "300": "no", "70000": []}}])
+@pytest.mark.parametrize(
+    "previous", [{"identities": 3}, {"identities": {"7": ["x"], "x": [], "300": "no", "70000": []}}]
+)
 def test_a_strange_identity_file_is_ignored(tmp_path: Path, previous: dict[str, object]) -> None:
     world = world_of(tmp_path, ("a", "web"))
     assert number_identities(world, previous).of == number_identities(world).of

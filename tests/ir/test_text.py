@@ -25,7 +25,8 @@ layer "kubernetes" unmatched "no policy selects the endpoint"
       ingress isolates @ db.yaml:9:3-20:1 spec.ingress
         allow [meta:kind in {"pod"} & label:app starts with "web"] on protocol tcp to 80,443-445 \
 @ db.yaml:10:5-15:9 spec.ingress[0]
-        allow names "1.20" {"*", "a.example."} on protocol udp to 53 queries "1.18" {"*.", "b."} @ db.yaml:16:1-16:9 spec.ingress[2]
+        allow names "1.20" {"*", "a.example."} on protocol udp to 53 queries "1.18" {"*.", "b."} \
+@ db.yaml:16:1-16:9 spec.ingress[2]
         deny {10.0.0.0/8, fd00::/8} | !(own-node & anyone) own any({}) on protocol icmp type 3 code 0-4 | never_
       egress @ db.yaml:9:3-20:1 spec.egress
 """.replace("never_", 'protocol udp named "dns"/udp/destination @ db.yaml:16:1-16:9 spec.ingress[1]')

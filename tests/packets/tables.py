@@ -1,8 +1,9 @@
 """Packet tables: policies, a world, and the verdict each packet must get. Read from the YAML files beside this module.
 
 Every document of a table file has ``name``, ``world`` (a file below this folder), ``engine``, ``policies`` (YAML text),
-``flows``, and optionally ``options`` (names of `Options`), ``twin: false`` (the table has no IPv6 twin) and ``needs``: names
-of what the compiler has to know to answer it. Only who names these features gets such a table; the evaluator answers all.
+``flows`` (keys as in a batch of ``explain``, ``expect`` and ``pending``), and optionally ``options`` (names of
+`Options`), ``twin: false`` (the table has no IPv6 twin) and ``needs``: names of what the compiler has to know to answer
+it. Only who names these features gets such a table; the evaluator answers all.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from bpfence.flows import PROTOCOL_NUMBERS, Flow
 from bpfence.loading import LoadedInput, load_input
 from bpfence.options import Options
 
+VERDICTS = {"allow": True, "deny": False}
 HERE = Path(__file__).parent
 IPV4 = re.compile(r"(?<![\w.])(\d+)\.(\d+)\.(\d+)\.(\d+)(?:/(\d+))?(?![\w.])")
 
 
 @dataclass(frozen=True, slots=True)
 class PacketRow:
-    """One packet and whether it must pass."""
+    """One packet and whether it must pass; ``pending``: with the staged policies in force, None = nobody asks."""
 
     name: str
     flow: Flow
     allow: bool
+    pending: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,12 @@ def _row(item: dict[str, Any]) -> PacketRow:
     number = PROTOCOL_NUMBERS[protocol.upper()] if isinstance(protocol, str) else protocol
     flow = Flow(
         item["src"], item["dst"], number, item.get("src_port"), item.get("dst_port"),
-        item.get("icmp_type"), item.get("icmp_code"),
+        item.get("icmp_type"), item.get("icmp_code"), item.get("family"),
+        item.get("interface", ""), item.get("out_interface", ""),
+        item.get("original_dst", ""), item.get("original_dst_port"), item.get("fqdn", ""),
     )  # fmt: skip
-    return PacketRow(item["name"], flow, {"allow": True, "deny": False}[item["expect"]])
+    pending = None if "pending" not in item else VERDICTS[item["pending"]]
+    return PacketRow(item["name"], flow, VERDICTS[item["expect"]], pending)
 
 
 def _twin(table: PacketTable) -> PacketTable:
@@ -110,15 +116,16 @@ def _twin(table: PacketTable) -> PacketTable:
 def _twin_row(row: PacketRow) -> PacketRow:
     flow = row.flow
     source, destination = (twin_address(text) for text in (flow.source, flow.destination))
+    original = twin_address(flow.original_destination)
     echo = (
         (58, 128, 0) if (flow.protocol, flow.icmp_type) == (1, 8) else (flow.protocol, flow.icmp_type, flow.icmp_code)
     )
     protocol, icmp_type, icmp_code = echo
     twin = replace(
-        flow, source=source, destination=destination, family=6,
+        flow, source=source, destination=destination, family=6, original_destination=original,
         protocol=protocol, icmp_type=icmp_type, icmp_code=icmp_code,
     )  # fmt: skip
-    return PacketRow(f"{row.name} v6", twin, row.allow)
+    return PacketRow(f"{row.name} v6", twin, row.allow, row.pending)
 
 
 def twin_text(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 
 import numpy as np
-from bpfence.plan.address4 import build_address4
-from bpfence.plan.address6 import build_address6, prune_prefixes
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bpfence.plan.address4 import build_address4
+from bpfence.plan.address6 import build_address6, prune_prefixes
 
 ADDRESSES = st.one_of(
     st.integers(0, (1 << 32) - 1),
@@ -57,7 +58,11 @@ def test_ipv6_lookup_is_the_longest_prefix(prefixes: dict[tuple[int, int], int],
 
 
 def _inside(address: int, start: int, length: int) -> bool:
-    return address in range(start, start + (1 << (128 - length))) if length < 65 else start <= address < start + (1 << (128 - length))
+    return (
+        address in range(start, start + (1 << (128 - length)))
+        if length < 65
+        else start <= address < start + (1 << (128 - length))
+    )
 
 
 def test_ipv6_prefixes_like_their_cover_are_left_out() -> None:

@@ -27,8 +27,8 @@ MIXES = (
     ("kubernetes", "calico"),
     ("kubernetes", "cluster", "cilium", "calico"),
 )
-EXAMPLES, KERNEL_EXAMPLES = 25, 8
-PACKETS = 1500
+EXAMPLES, KERNEL_EXAMPLES = 15, 6
+PACKETS = 1200
 """for each node of an example"""
 
 each_mix = pytest.mark.parametrize("languages", MIXES, ids="+".join)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfence.semantics import ReferenceWorld, Verdict, decide
+from bpfence.semantics import ReferenceWorld, Verdict, decide, pending_world
 from packets.tables import PacketRow, PacketTable, all_tables, all_twins
 
 TABLES = (*all_tables(), *all_twins())
@@ -33,6 +33,14 @@ def test_verdict(worlds: Callable[[PacketTable], ReferenceWorld], table: PacketT
     verdict = decide(worlds(table), row.flow)
     assert verdict.allowed is row.allow, verdict
     assert_explained(verdict)
+
+
+PENDING = [param for param in ROWS if isinstance(param.values[1], PacketRow) and param.values[1].pending is not None]
+
+
+@pytest.mark.parametrize(("table", "row"), PENDING)
+def test_pending(worlds: Callable[[PacketTable], ReferenceWorld], table: PacketTable, row: PacketRow) -> None:
+    assert decide(pending_world(worlds(table)), row.flow).allowed is row.pending
 
 
 def assert_explained(verdict: Verdict) -> None:

@@ -1,15 +1,17 @@
-"""One table's world, asked three ways: the reference evaluator, explain (the IR), the simulator (the emitted tables).
-"""
+"""One table's world, asked three ways: the reference evaluator, explain (the IR), the simulator (the tables)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
-from bpfence.analyse.explain import EPHEMERAL_PORT, Explainer, Query
+from bpfence.analyse.explain import Explainer
 from bpfence.analyse.parties import Party, common_family, find_party
+from bpfence.analyse.query import EPHEMERAL_PORT, Query
 from bpfence.analyse.verify import Agreement, verify
+from bpfence.classify.services import find_cell
 from bpfence.emit.artefact import Artefact
 from bpfence.flows import PORT_PROTOCOLS, Flow
 from bpfence.identity.inventory import Address
@@ -17,7 +19,8 @@ from bpfence.loader.trial import Trial
 from bpfence.loading import LoadedInput
 from bpfence.options import Options
 from bpfence.pipeline import analyse, compile_artefact
-from bpfence.semantics import ReferenceWorld, decide
+from bpfence.semantics import ReferenceWorld, decide, pending_world
+from bpfence.simulate.hosts import Transit, passes
 from bpfence.simulate.simulator import Packet, Simulator
 from packets.tables import PacketTable
 
@@ -49,12 +52,15 @@ class TableAnswers:
         self._options = table.options
         self.world = analyse(loaded, table.options)
         self._reference = ReferenceWorld(loaded.inventory, loaded.policies, table.options)
-        self._explainer = Explainer(self.world.program, self.world.world, "")
+        self._explainer = Explainer(
+            self.world.program, self.world.world, "", self.world.services, self.world.settings_of, self.world.pending
+        )
         self.simulators = Simulators(loaded, table.options)
 
     def ask(self, flow: Flow) -> tuple[bool, bool, bool]:
-        """(reference, explain, simulator): allowed or not."""
-        return decide(self._reference, flow).allowed, self._explain(flow), self._simulate(flow)
+        """(reference, explain, simulator): allowed or not. No table knows names: there explain speaks for both."""
+        explained = self._explain(flow)
+        return decide(self._reference, flow).allowed, explained, explained if flow.fqdn else self._simulate(flow)
 
     def ask_kernel(self, place: Trial, flows: Sequence[Flow]) -> list[bool]:
         """The kernel's answer to each flow: every policed side must let it pass."""
@@ -82,26 +88,58 @@ class TableAnswers:
     def nodes(self) -> list[str]:
         return sorted({pod.node for pod in self.world.world.pods if pod.node})
 
+    def ask_pending(self, flow: Flow) -> tuple[bool, bool | None]:
+        """(reference, explain) with the staged policies in force; None when explain knows of none."""
+        answer = self._explainer.explain(_query(flow)).pending
+        reference = decide(pending_world(self._reference), flow).allowed
+        return reference, None if answer is None else answer.allowed
+
     def _explain(self, flow: Flow) -> bool:
-        query = Query(
-            flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port,
-            flow.icmp_type, flow.icmp_code, flow.family,
-        )  # fmt: skip
-        return self._explainer.explain(query).allowed
+        return self._explainer.explain(_query(flow)).allowed
 
     def _simulate(self, flow: Flow) -> bool:
-        sides = self.packets(flow)
-        return all(self.simulators.of_node(node).decide(packet).allowed for node, packet in sides)
+        """Every node that the flow meets lets it pass."""
+        source, destination, left, right = self._ends(flow)
+        if source.entity is not None and source.entity is destination.entity and source.policed:
+            return True
+        nodes = {party.entity.node for party in (source, destination) if party.policed or party.is_host if party.entity}
+        if not nodes and flow.out_interface:
+            nodes = {item.node for item in self.world.world.entities if item.kind == "hostendpoint"}
+        return all(
+            passes(self.simulators.of_node(node), self._transit(flow, (source, left), (destination, right), node))
+            for node in sorted(nodes)
+        )
+
+    def _transit(
+        self, flow: Flow, source: tuple[Party, Address], destination: tuple[Party, Address], node: str
+    ) -> Transit:
+        """The flow as one node sees it."""
+        packet = self._packet(flow, source[1], destination[1])
+        crossed = [
+            party.entity.name
+            for party, _ in (source, destination)
+            if party.entity and party.entity.kind == "hostendpoint" and party.entity.node == node
+        ]
+        cell = find_cell(self.world.services, destination[1], flow.protocol, flow.destination_port)
+        return Transit(
+            source[1], destination[1], flow.protocol, packet.source_port, packet.destination_port,
+            packet.icmp_type, packet.icmp_code, flow.interface, flow.out_interface, "".join(crossed[:1]),
+            ip_address(flow.original_destination) if flow.original_destination else None, flow.original_port,
+            None if cell is None else cell.backends,
+        )  # fmt: skip
+
+    def _ends(self, flow: Flow) -> tuple[Party, Party, Address, Address]:
+        source, destination = (find_party(text, self.world.world, "") for text in (flow.source, flow.destination))
+        left, right = common_family(source, destination, flow.family or {1: 4, 58: 6}.get(flow.protocol))
+        assert left is not None
+        assert right is not None
+        return source, destination, left, right
 
     def packets(self, flow: Flow) -> list[tuple[str, Packet]]:
         """(node, packet) for each policed side of the flow; none for a pod talking to itself."""
-        source, destination = (find_party(text, self.world.world, "") for text in (flow.source, flow.destination))
+        source, destination, left, right = self._ends(flow)
         if source.entity is not None and source.entity is destination.entity:
             return []
-        version = flow.family or {1: 4, 58: 6}.get(flow.protocol)
-        left, right = common_family(source, destination, version)
-        assert left is not None
-        assert right is not None
         packet = self._packet(flow, left, right)
         sides = []
         if source.policed:
@@ -117,6 +155,14 @@ class TableAnswers:
             "", "egress", own, peer, flow.protocol, source_port if ports else None, flow.destination_port,
             flow.icmp_type, flow.icmp_code,
         )  # fmt: skip
+
+
+def _query(flow: Flow) -> Query:
+    return Query(
+        flow.source, flow.destination, flow.protocol, flow.source_port, flow.destination_port,
+        flow.icmp_type, flow.icmp_code, flow.family, flow.interface, flow.out_interface,
+        flow.fqdn, flow.original_destination, flow.original_port,
+    )  # fmt: skip
 
 
 def _at(party: Party, packet: Packet, direction: str, own: Address, peer: Address) -> tuple[str, Packet]:

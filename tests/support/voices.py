@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from random import Random
 
 from bpfence.analyse.cases import L4Probe, l4_probes, peer_probes
-from bpfence.analyse.judge import L4Facts, judge
+from bpfence.analyse.judge import L4Facts
+from bpfence.analyse.passage import L4Packet, Passage
+from bpfence.analyse.path import Check, End
 from bpfence.analyse.verify import reference_verdict
-from bpfence.classify.classification import index_program, subjects_of
-from bpfence.classify.rows import RowBuilder, Subject, place_of
-from bpfence.flows import always_passes, protocol_name
-from bpfence.identity.named_ports import cluster_ports
-from bpfence.ir.nodes import Direction
+from bpfence.classify.classification import subjects_of
+from bpfence.classify.rows import Subject
+from bpfence.flows import protocol_name
+from bpfence.ir.nodes import Direction, Point
 from bpfence.loader.trial import Trial
 from bpfence.loading import LoadedInput
 from bpfence.options import Options
@@ -55,8 +56,8 @@ class Voices:
         analysed = analyse(loaded, options)
         self.world = analysed.world
         self._reference = ReferenceWorld(loaded.inventory, loaded.policies, options)
-        self._rows = RowBuilder(analysed.program, self.world, index_program(analysed.program, self.world))
-        self._cluster = cluster_ports(self.world.entities)
+        self._compiled: dict[tuple[str, bool], Compiled] = {}
+        self._passage = Passage(analysed.program, self.world, analysed.services)
 
     @property
     def nodes(self) -> list[str]:
@@ -64,8 +65,12 @@ class Voices:
         return sorted({pod.node for pod in self.world.pods})
 
     def compiled(self, node: str, *, optimise: bool = True) -> Compiled:
+        """The node's artefact, compiled when first asked for."""
         changes = {"node": node, "optimise": optimise}
-        return compile_with_classification(self._loaded, self._options.model_copy(update=changes))
+        if (node, optimise) not in self._compiled:
+            options = self._options.model_copy(update=changes)
+            self._compiled[node, optimise] = compile_with_classification(self._loaded, options)
+        return self._compiled[node, optimise]
 
     def disagreements(
         self, compiled: Compiled, packets: Sequence[Packet], place: Trial | None = None
@@ -83,17 +88,16 @@ class Voices:
                 yield Disagreement(packet, *answers, seen)
 
     def judged(self, packet: Packet) -> bool:
-        """The IR's answer, rule by rule."""
-        if always_passes(packet.own.version, packet.protocol, packet.icmp_type, packet.icmp_code):
-            return True
-        subject = Subject(self.world.by_name[packet.endpoint], packet.own)
-        row = self._rows.row(subject, Direction(packet.direction))
-        if row is None:
-            return True
+        """The IR's answer, rule by rule, as `explain` finds it."""
+        subject = self.world.by_name[packet.endpoint]
+        direction = Direction(packet.direction)
+        own, peer = End(subject, packet.own), End(None, packet.peer)
+        check = Check(direction, subject, direction, Point.ENDPOINT, own, peer)
         facts = L4Facts(
             packet.protocol, packet.source_port, packet.destination_port, packet.icmp_type, packet.icmp_code
         )
-        return judge(row, place_of(packet.peer, self.world), facts, self._cluster).allowed
+        findings = self._passage.take((check,), L4Packet(facts, packet.own.version))
+        return all(finding.outcome.allowed for finding in findings)
 
 
 def sample_packets(

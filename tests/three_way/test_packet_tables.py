@@ -7,22 +7,38 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bpfence.loader.trial import Trial
 from packets.tables import PacketTable, packet_tables, twin_tables
 from support.agreement import TableAnswers
 
 TABLES = [*packet_tables(), *twin_tables()]
+FEATURES = ("hosts", "names", "services")
+"""what explain and the tables know beyond that, and the kernel's programs do not"""
+MORE_TABLES = [*packet_tables(*FEATURES), *twin_tables(*FEATURES)]
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.id)
+@pytest.mark.parametrize("table", MORE_TABLES, ids=lambda table: table.id)
 def test_every_row_is_answered_as_written(table: PacketTable, tmp_path: Path) -> None:
     answers = TableAnswers(table, tmp_path)
     wrong = []
     for row in table.rows:
         reference, explained, simulated = answers.ask(row.flow)
         if (reference, explained, simulated) != (row.allow,) * 3:
-            wrong.append(f"{row.name}: expected {row.allow}, reference {reference}, explain {explained}, tables {simulated}")
+            wrong.append(
+                f"{row.name}: expected {row.allow}, reference {reference}, explain {explained}, tables {simulated}"
+            )
     assert not wrong, "\n".join(wrong)
+
+
+STAGED = [table for table in MORE_TABLES if any(row.pending is not None for row in table.rows)]
+
+
+@pytest.mark.parametrize("table", STAGED, ids=lambda table: table.id)
+def test_staged_policies_are_answered_as_pending(table: PacketTable, tmp_path: Path) -> None:
+    answers = TableAnswers(table, tmp_path)
+    asked = [row for row in table.rows if row.pending is not None]
+    assert [answers.ask_pending(row.flow) for row in asked] == [(row.pending, row.pending) for row in asked]
 
 
 @pytest.mark.kernel
@@ -31,7 +47,9 @@ def test_the_kernel_answers_every_row(table: PacketTable, tmp_path: Path, kernel
     answers = TableAnswers(table, tmp_path)
     verdicts = answers.ask_kernel(kernel_trial, [row.flow for row in table.rows])
     wrong = [
-        f"{row.name}: expected {row.allow}" for row, verdict in zip(table.rows, verdicts, strict=True) if row.allow != verdict
+        f"{row.name}: expected {row.allow}"
+        for row, verdict in zip(table.rows, verdicts, strict=True)
+        if row.allow != verdict
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -7,16 +7,20 @@ has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bpfence.analyse.host_connectivity import HostTable, classify_with_hosts, polices_hosts
 from bpfence.analyse.l4_sets import L4Description, describe_l4
+from bpfence.analyse.parties import own_addresses
+from bpfence.analyse.path import Paths
 from bpfence.classify.classification import Classification, address_text, classify, subjects_of
 from bpfence.classify.rows import Subject
+from bpfence.identity.inventory import HostSettings
 from bpfence.identity.labels import Bits
 from bpfence.identity.world import Entity, World
 from bpfence.ir.nodes import Direction, Program
@@ -52,8 +56,20 @@ def workload_name(entity: Entity) -> str:
     return f"{entity.namespace}/{name}[{kind}]"
 
 
-def list_connections(program: Program, world: World) -> tuple[Connection, ...]:
-    """Every allowed connection. A workload to itself, and outside to outside, are not listed."""
+def default_settings(_node: str) -> HostSettings:
+    """What a node does without any configuration."""
+    return HostSettings()
+
+
+def list_connections(
+    program: Program, world: World, settings_of: Callable[[str], HostSettings] = default_settings
+) -> tuple[Connection, ...]:
+    """Every allowed connection. A workload to itself, and outside to outside, are not listed.
+
+    ``settings_of``: what a node does with its own traffic.
+    """
+    if polices_hosts(program, world):
+        return _list_with_hosts(program, world, settings_of)
     subjects = tuple(subjects_of(world.pods))
     table = _Connectivity(classify(program, world, subjects), world)
     allowed: dict[tuple[str, str, int], Bits] = {}
@@ -61,6 +77,74 @@ def list_connections(program: Program, world: World) -> tuple[Connection, ...]:
         key = (source, destination, family)
         allowed[key] = allowed[key] | bits if key in allowed else bits
     return tuple(sorted(table.describe(allowed)))
+
+
+def _list_with_hosts(
+    program: Program, world: World, settings_of: Callable[[str], HostSettings]
+) -> tuple[Connection, ...]:
+    """The same through hosts that are policed, pair by pair."""
+    classification = classify_with_hosts(program, world, settings_of)
+    table = _Connectivity(classification, world)
+    hosts = HostTable(classification, world, Paths(world, settings_of))
+    allowed: dict[tuple[str, str, int], Bits] = {}
+    for source, destination, family, bits in (*_between(hosts), *_with_outside(hosts, table)):
+        key = (source, destination, family)
+        allowed[key] = allowed[key] | bits if key in allowed else bits
+    return tuple(sorted(table.describe(allowed)))
+
+
+def _between(hosts: HostTable) -> Iterator[tuple[str, str, int, Bits]]:
+    """Pairs of workloads and host endpoints; two host endpoints of one node are one host."""
+    talkers = hosts.talkers(workload_name)
+    for source in talkers:
+        for destination in talkers:
+            local = source.end.is_host and destination.end.is_host and source.end.node == destination.end.node
+            if source.name == destination.name or local or not _meet(source.family, destination.family):
+                continue
+            bits = hosts.bits(source, destination)
+            if bits.any():
+                yield source.name, destination.name, source.family or destination.family, bits
+
+
+def _with_outside(hosts: HostTable, table: _Connectivity) -> Iterator[tuple[str, str, int, Bits]]:
+    """The same talkers and ranges of outside addresses."""
+    runs = [(v, low, high, hosts.outside(v, make_address(v, low))) for v, low, high, _ in table.outside_runs()]
+    for talker in hosts.talkers(workload_name):
+        known: dict[tuple[object, ...], tuple[Bits, Bits]] = {}
+        answers = []
+        for version, low, high, other in runs:
+            if not _meet(talker.family, version) or (talker.end.is_host and other.end.node == talker.end.node):
+                continue
+            if other.same not in known:
+                known[other.same] = hosts.bits(talker, other), hosts.bits(other, talker)
+            answers.append((version, low, high, *known[other.same]))
+        for version, low, high, bits in join_runs((v, a, b, out) for v, a, b, out, _ in answers):
+            yield talker.name, range_name(version, low, high), version, bits
+        for version, low, high, bits in join_runs((v, a, b, back) for v, a, b, _, back in answers):
+            yield range_name(version, low, high), talker.name, version, bits
+
+
+def _meet(one: int, other: int) -> bool:
+    return one == other or 0 in (one, other)
+
+
+def join_runs(runs: Iterable[tuple[int, int, int, Bits]]) -> Iterator[tuple[int, int, int, Bits]]:
+    """Adjacent runs with equal answers as one; runs without any allowed connection left out."""
+    pending: tuple[int, int, int, Bits] | None = None
+    for version, low, high, bits in runs:
+        if pending and pending[0] == version and pending[2] + 1 == low and np.array_equal(pending[3], bits):
+            pending = (version, pending[1], high, bits)
+            continue
+        if pending is not None and pending[3].any():
+            yield pending
+        pending = (version, low, high, bits)
+    if pending is not None and pending[3].any():
+        yield pending
+
+
+def range_name(version: int, low: int, high: int) -> str:
+    """``LO-HI[External]``."""
+    return f"{make_address(version, low)}-{make_address(version, high)}[External]"
 
 
 class _Connectivity:
@@ -111,43 +195,27 @@ class _Connectivity:
     def with_outside(self, subjects: tuple[Subject, ...]) -> Iterator[tuple[str, str, int, Bits]]:
         """The same between workloads and ranges of outside addresses."""
         distinct = {self._signature(subject): subject for subject in subjects}
-        runs = list(self._outside_runs())
+        runs = list(self.outside_runs())
         for (name, family, _, _, _), subject in distinct.items():
             mine = [run for run in runs if family in (0, run[0])]
             for direction in Direction:
                 row = self._row(subject, direction)
-                for version, low, high, bits in self._joined(mine, row):
-                    outside = f"{_address(version, low)}-{_address(version, high)}[External]"
+                for version, low, high, bits in join_runs((v, a, b, self._side(row, peer)) for v, a, b, peer in mine):
+                    outside = range_name(version, low, high)
                     yield (
                         (name, outside, version, bits)
                         if direction is Direction.EGRESS
                         else (outside, name, version, bits)
                     )
 
-    def _joined(
-        self, runs: list[tuple[int, int, int, int]], row: NDArray[np.bool_] | None
-    ) -> Iterator[tuple[int, int, int, Bits]]:
-        """Adjacent runs with equal answers as one; runs without any allowed connection left out."""
-        pending: tuple[int, int, int, Bits] | None = None
-        for version, low, high, peer in runs:
-            bits = self._side(row, peer)
-            if pending and pending[0] == version and pending[2] + 1 == low and np.array_equal(pending[3], bits):
-                pending = (version, pending[1], high, bits)
-                continue
-            if pending is not None and pending[3].any():
-                yield pending
-            pending = (version, low, high, bits)
-        if pending is not None and pending[3].any():
-            yield pending
-
-    def _outside_runs(self) -> Iterator[tuple[int, int, int, int]]:
+    def outside_runs(self) -> Iterator[tuple[int, int, int, int]]:
         """(family, first, last, merged class) of address runs that are no endpoint's or service's own address."""
         atoms = self._c.peers.atoms
         taken = {
             atoms.atom_of(a)
             for entity in self._world.entities
-            if entity.kind in ("pod", "service")
-            for a in entity.addresses
+            if entity.kind in ("pod", "service", "hostendpoint")
+            for a in own_addresses(entity, self._world)
         }
         for atom in range(atoms.count):
             if atom not in taken:
@@ -177,5 +245,5 @@ def _family(subject: Subject) -> int:
     return 0 if subject.address is None else subject.address.version
 
 
-def _address(version: int, value: int) -> IPv4Address | IPv6Address:
+def make_address(version: int, value: int) -> IPv4Address | IPv6Address:
     return IPv4Address(value) if version == 4 else IPv6Address(value)

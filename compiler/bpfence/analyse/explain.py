@@ -12,7 +12,7 @@ from typing import Any
 from bpfence.analyse.judge import L4Facts
 from bpfence.analyse.parties import Party, common_family, find_party
 from bpfence.analyse.passage import Finding, L4Packet, Passage
-from bpfence.analyse.path import Check, End, Paths, Via
+from bpfence.analyse.path import Arrival, Check, End, Paths, Via, Way
 from bpfence.analyse.query import EPHEMERAL_PORT, Query
 from bpfence.classify.decide import LayerOutcome
 from bpfence.classify.services import ServiceCell, find_cell
@@ -119,26 +119,46 @@ class Explainer:
             return Explanation(Side(True, source.text, note=note), Side(True, destination.text, note=note))
         near = End(source.entity, addresses[0])
         far = End(destination.entity, addresses[1], destination.fqdn or query.fqdn)
-        checks = self._checks(query, near, far)
-        packet = L4Packet(_facts(query), _version(query, addresses), query.original_port)
+        way = Way(near, far, self._original(query, far), self._backends(query, far))
+        checks = self._checks(query, way)
+        packet = L4Packet(_facts(query), _version(query, addresses))
         findings = self._passage.take(checks, packet)
         sides = (_side(near, Direction.EGRESS, checks, findings), _side(far, Direction.INGRESS, checks, findings))
         if always_passes(packet.version, query.protocol, query.icmp_type, query.icmp_code):
             note = "neighbour discovery, multicast listener and path MTU messages always pass at workloads"
             sides = (_with_note(sides[0], note), _with_note(sides[1], note))
         notes = (*self._way_notes(query, checks, near, far), *self._name_notes(checks, packet, findings, far))
-        return Explanation(*sides, (*notes, *self._backend_notes(query, near, far)))
+        return Explanation(*sides, (*notes, *self._backend_notes(query, way)))
 
-    def _checks(self, query: Query, source: End, destination: End) -> tuple[Check, ...]:
+    def _checks(self, query: Query, way: Way) -> tuple[Check, ...]:
         via = Via(query.interface, query.out_interface)
-        if not source.node and not destination.node and (query.interface or query.out_interface):
-            return self._paths.forwarded(source, destination, self._node, via)
-        original = None
-        if query.original_destination:
-            party = find_party(query.original_destination, self._world, self._node)
-            version = None if destination.address is None else destination.address.version
-            original = End(party.entity, next((a for a in party.addresses if version in (None, a.version)), None))
-        return self._paths.checks(source, destination, via, original)
+        if not via.out_interface or way.source.node or way.destination.node:
+            return self._paths.checks(way, via)
+        nodes = self._paths.nodes
+        node = self._node if self._node in nodes or len(nodes) != 1 else nodes[0]
+        if not node:
+            raise UsageError("choose the node that passes the traffic on with --node")
+        return self._paths.forwarded(way, node, via)
+
+    def _original(self, query: Query, far: End) -> Arrival | None:
+        if not query.original_destination:
+            return None if query.original_port is None else Arrival(far, query.original_port)
+        party = find_party(query.original_destination, self._world, self._node)
+        version = None if far.address is None else far.address.version
+        address = next((item for item in party.addresses if version in (None, item.version)), None)
+        return Arrival(End(party.entity, address), query.original_port)
+
+    def _backends(self, query: Query, far: End) -> tuple[Arrival, ...] | None:
+        """Where a service leads that answers at the destination; None: no service does."""
+        if far.address is None:
+            return None
+        cell = find_cell(self._services, far.address, query.protocol, query.destination_port)
+        if cell is None:
+            return None
+        parties = (
+            (find_party(str(address), self._world, self._node).entity, address, n) for address, n in cell.backends
+        )
+        return tuple(Arrival(End(entity, address), number) for entity, address, number in parties)
 
     def _way_notes(self, query: Query, checks: Iterable[Check], *ends: End) -> list[str]:
         """What was assumed about interfaces."""
@@ -148,9 +168,8 @@ class Explainer:
             hosts = self._paths.hosts(end.node)
             named = end.entity is not None and end.entity.kind == "hostendpoint"
             default = hosts.default()
-            if end.entity is not None and end.entity.name in hosts.lost:
-                winner = hosts.lost[end.entity.name].name
-                notes[f"{end.entity.name} polices nothing: {winner} governs its interface"] = None
+            if named and end.entity is not None and (winner := hosts.winner(end.entity)) is not end.entity:
+                notes[f"{end.entity.name} polices nothing: {winner.name} governs its interface"] = None
             if named or query.interface or default is None or default.name not in asked or len(hosts.active) < 2:
                 continue
             notes[f"node {end.node} has several host endpoints, {default.name} was asked (choose with --interface)"] = (
@@ -186,21 +205,17 @@ class Explainer:
         )
         return list(dict.fromkeys(example_name(pattern) for pattern in patterns))
 
-    def _backend_notes(self, query: Query, near: End, far: End) -> list[str]:
+    def _backend_notes(self, query: Query, way: Way) -> list[str]:
         """Backends of a service that would refuse what the source may send: that is decided there."""
-        if not near.is_pod or far.address is None:
-            return []
-        cell = find_cell(self._services, far.address, query.protocol, query.destination_port)
         notes = []
-        for address, port in () if cell is None else cell.backends:
-            party = find_party(str(address), self._world, self._node)
-            backend = End(party.entity, address)
-            checks = [c for c in self._paths.checks(near, backend) if c.side is Direction.INGRESS]
-            packet = L4Packet(replace(_facts(query), destination_port=port), address.version)
-            if near.entity is not party.entity and not all(
-                f.outcome.allowed for f in self._passage.take(checks, packet)
-            ):
-                notes.append(f"the backend {backend.entity.name if backend.entity else address} denies it on ingress")
+        for arrival in way.backends or ():
+            if not way.source.is_pod or arrival.end.address is None or arrival.end.entity is way.source.entity:
+                continue
+            checks = [c for c in self._paths.checks(Way(way.source, arrival.end)) if c.side is Direction.INGRESS]
+            packet = L4Packet(replace(_facts(query), destination_port=arrival.port), arrival.end.address.version)
+            if not all(finding.outcome.allowed for finding in self._passage.take(checks, packet)):
+                name = arrival.end.entity.name if arrival.end.entity is not None else str(arrival.end.address)
+                notes.append(f"the backend {name} denies it on ingress")
         return notes
 
 

@@ -46,9 +46,24 @@ class Judgement:
 
 def judge(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> Judgement:
     """The verdict of one direction. ``cluster``: every named port of the world."""
+    peer = _with_query(row, peer, l4, cluster)
     logged: list[Rule] = []
     layers = tuple(_judge_layer(layer, row, peer, l4, cluster, logged) for layer in row.layers)
     return Judgement(layers, tuple(logged))
+
+
+def _with_query(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> Place:
+    """The peer; where DNS rules look into the packet, its name is what is asked for, not one that was learnt."""
+    if not peer.fqdn:
+        return peer
+    rules = (rule for layer in row.layers for tier in layer.tiers for rule in tier.rules)
+    named = (rule for rule in rules if any(match.dns_names is not None for match in rule.l4))
+    terms = (term for rule in named for term in rule_terms(rule, row.direction, row.own_ports, cluster))
+    asks = any(
+        term.l4.dns_names is not None and l4_matches(term.l4, l4) and place_matches(term.peer, peer, row.node)
+        for term in terms
+    )
+    return Place(peer.address, peer.holders, query=peer.fqdn) if asks else peer
 
 
 def _judge_layer(
@@ -92,7 +107,7 @@ def _term_matches(term: Term, peer: Place, l4: L4Facts, node: str) -> bool:
     if not l4_matches(term.l4, l4) or not place_matches(term.peer, peer, node):
         return False
     names = term.l4.dns_names
-    if names is not None and not any_matches(names.patterns, names.profile, peer.fqdn, any_query=True):
+    if names is not None and not any_matches(names.patterns, names.profile, peer.query, any_query=True):
         return False
     return not any(l4_matches(place, l4) and place_matches(where, peer, node) for where, place in term.excluded)
 

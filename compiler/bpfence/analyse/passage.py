@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bpfence.analyse.judge import Judgement, L4Facts, judge
-from bpfence.analyse.path import Check, End, is_allowed_failsafe, skips
+from bpfence.analyse.path import Check, End, is_failsafe, skips
 from bpfence.classify.classification import index_program
 from bpfence.classify.decide import LayerOutcome
 from bpfence.classify.rows import Place, Row, RowBuilder, Subject, place_of
@@ -36,17 +36,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class L4Packet:
-    """The packet's L4 facts. ``original_port``: the destination port on the wire when it differs."""
+    """The packet's L4 facts and its address family."""
 
     facts: L4Facts
     version: int
-    original_port: int | None = None
 
     def seen_by(self, check: Check) -> L4Facts:
         """The facts as the check sees them."""
-        if not check.original or self.original_port is None:
-            return self.facts
-        return replace(self.facts, destination_port=self.original_port)
+        return self.facts if check.port is None else replace(self.facts, destination_port=check.port)
 
 
 class Passage:
@@ -59,8 +56,9 @@ class Passage:
         self._cluster = cluster_ports(world.entities)
 
     def take(self, checks: Iterable[Check], packet: L4Packet) -> tuple[Finding, ...]:
-        """All checks in order, those left out that an earlier rule of the same host endpoint makes needless. A deny does
-        not end the way: what others would say is part of the answer.
+        """All checks in order, but for those that an earlier rule of the same host endpoint makes needless.
+
+        A deny does not end the way: what others would say is part of the answer.
         """
         found: list[Finding] = []
         decided: list[Check] = []
@@ -88,7 +86,7 @@ class Passage:
             return None
         if is_exempt(check, packet.version, facts):
             return _unasked(row, "exempt")
-        if is_allowed_failsafe(check.failsafe, facts.protocol, facts.destination_port, check.peer.address):
+        if is_failsafe(check.failsafe, facts.protocol, facts.destination_port, check.peer.address):
             return _unasked(row, "failsafe")
         cell = self._service(check, facts)
         if cell is None:

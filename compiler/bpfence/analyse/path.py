@@ -16,7 +16,7 @@ host -> its own pod             the node itself; the pod
 =============================== ============================================================================
 
 Another node and its pods are outside for the node that is asked. "The node itself" are policies that select nodes by
-their labels; they do not see what the node forwards.
+their labels; they do not see what the node forwards, and know no failsafe ports.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class End:
 class Check:
     """One endpoint asked about a flow. ``side``: EGRESS on the source's node, INGRESS on the destination's.
 
-    ``own`` is the end on the subject's side of the packet: the destination on ingress. ``original``: the destination is
-    the one on the wire, before any translation. ``failsafe``: ports that the check lets pass unasked. ``closed``:
-    not a question but a setting that drops the flow.
+    ``own`` is the end on the subject's side of the packet: the destination on ingress. ``port``: the destination port
+    that the check sees, None = the flow's. ``failsafe``: ports that the check lets pass unasked. ``closed``: no
+    question but a setting that drops the flow.
     """
 
     side: Direction
@@ -72,9 +72,40 @@ class Check:
     point: Point
     own: End
     peer: End
-    original: bool = False
+    port: int | None = None
     failsafe: tuple[FailsafePort, ...] = ()
     closed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a packet goes. ``port``: the destination port there, None = the flow's."""
+
+    end: End
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A flow with its ends.
+
+    ``original``: the destination on the wire when it has been translated since; None = the same. ``backends``: where it
+    ends when the destination is a service's address (or a node's, at a NodePort); None = it is no service.
+    """
+
+    source: End
+    destination: End
+    original: Arrival | None = None
+    backends: tuple[Arrival, ...] | None = None
+
+    @property
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Where the flow can end: the backends of a service that has some, else the destination."""
+        return self.backends or (Arrival(self.destination),)
+
+    @property
+    def on_wire(self) -> Arrival:
+        return self.original or Arrival(self.destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +120,27 @@ ANY_WAY = Via()
 WORKLOAD_TO_HOST = "workload-to-host"
 
 
-def is_allowed_failsafe(
-    ports: tuple[FailsafePort, ...], protocol: int, port: int | None, remote: Address | None
-) -> bool:
+def is_failsafe(ports: tuple[FailsafePort, ...], protocol: int, port: int | None, remote: Address | None) -> bool:
     """Whether one of the failsafe ports lets the packet pass. ``remote``: the address outside the host."""
     return any(
         (item.protocol, item.port) == (protocol, port)
-        and (
-            item.network is None
-            or (remote is not None and remote.version == item.network.version and remote in item.network)
-        )
+        and (item.network is None or (remote is not None and remote in item.network))
         for item in ports
     )
 
 
 class Paths:
-    """Finds the checks of flows in one world. ``settings_of``: what a node's FelixConfiguration says."""
+    """Finds the checks of flows in one world. ``settings_of``: what a node's configuration says."""
 
     def __init__(self, world: World, settings_of: Callable[[str], HostSettings]) -> None:
         self._world = world
         self._settings_of = settings_of
         self._hosts = hosts_by_node(world)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that have host endpoints."""
+        return tuple(sorted(self._hosts))
 
     def hosts(self, node: str) -> NodeHosts:
         """The node's host endpoints."""
@@ -124,101 +155,122 @@ class Paths:
             return hosts.governing(via.interface, end.address if end.is_host else None)
         return hosts.default()
 
-    def checks(
-        self, source: End, destination: End, via: Via = ANY_WAY, original: End | None = None
-    ) -> tuple[Check, ...]:
-        """Every check of the flow, in order. ``original``: the destination on the wire when it differs."""
-        local = source.node != "" and source.node == destination.node
-        if local and source.is_host and destination.is_host:
-            return ()
-        way = _Way(source, destination, original or destination, local)
+    def checks(self, way: Way, via: Via = ANY_WAY) -> tuple[Check, ...]:
+        """Every check of the flow, in order."""
         return (*self._leaving(way, via), *self._entering(way, via))
 
-    def forwarded(self, source: End, destination: End, node: str, via: Via) -> tuple[Check, ...]:
+    def forwarded(self, way: Way, node: str, via: Via) -> tuple[Check, ...]:
         """The checks of a flow between two outside addresses that the node passes on."""
-        way = _Way(source, destination, destination, False)
         hosts, settings = self.hosts(node), self._settings_of(node)
         entry = hosts.governing(via.interface) if via.interface else hosts.default()
         leaving = hosts.governing(via.out_interface) if via.out_interface else hosts.default()
-        found = [] if entry is None else list(_enter(way, entry, settings, Point.FORWARD))
-        return (*found, *_at(way, leaving, OUT, Point.FORWARD, OUT))
+        return (
+            *_enter(way, entry, settings, node),
+            *_in(way.source, Arrival(way.destination), entry, IN, Point.FORWARD),
+            *_out(way.source, Arrival(way.destination), leaving, IN, Point.FORWARD),
+        )
 
-    def _leaving(self, way: _Way, via: Via) -> Iterator[Check]:
-        source = way.source
-        hosts, settings = self.hosts(source.node), self._settings_of(source.node)
-        if source.is_host:
-            if not way.local:
-                leaving = self.host_endpoint(source, via)
-                yield from _at(way, leaving, OUT, Point.UNTRACKED, OUT, settings.failsafe_egress, original=True)
-                yield from _at(way, leaving, OUT, Point.ENDPOINT, OUT, settings.failsafe_egress)
-            yield from _at(way, self._node(source.node), OUT, Point.ENDPOINT, OUT, settings.failsafe_egress)
-        if not source.is_pod:
-            return
-        kept = settings.failsafe_ingress if way.original.is_host and way.original.node == source.node else ()
-        yield from _at(way, hosts.wildcard, OUT, Point.PRE_DNAT, IN, kept, original=True)
-        to_host = way.local and way.destination.is_host
-        if not to_host:
-            yield from _at(way, hosts.wildcard, OUT, Point.FORWARD, IN)
-        yield from _at(way, source.entity, OUT, Point.ENDPOINT, OUT)
-        if to_host and settings.workload_to_host == "Drop" and way.destination.entity is not None:
-            yield Check(
-                OUT, way.destination.entity, IN, Point.ENDPOINT, way.destination, source, closed=WORKLOAD_TO_HOST
-            )
-        if not way.local:
-            yield from _at(way, self.host_endpoint(source, via), OUT, Point.FORWARD, OUT)
+    def _leaving(self, way: Way, via: Via) -> Iterator[Check]:
+        if way.source.is_host:
+            yield from self._leaving_host(way, via)
+        elif way.source.is_pod:
+            yield from self._leaving_pod(way, via)
 
-    def _entering(self, way: _Way, via: Via) -> Iterator[Check]:
-        destination = way.destination
+    def _leaving_host(self, way: Way, via: Via) -> Iterator[Check]:
+        """A host's processes meet a host endpoint only towards the outside."""
+        source, node = way.source, way.source.node
+        kept = self._settings_of(node).failsafe_egress
+        arrivals = [item for item in way.arrivals if not (item.end.is_host and item.end.node == node)]
+        leaving = [item for item in arrivals if item.end.node != node]
+        crossed = self.host_endpoint(source, via)
+        if leaving:
+            yield from _out(source, way.on_wire, crossed, OUT, Point.UNTRACKED, kept)
+        for arrival in arrivals:
+            if arrival in leaving:
+                yield from _out(source, arrival, crossed, OUT, Point.ENDPOINT, kept)
+            yield from _out(source, arrival, self._node(node), OUT, Point.ENDPOINT)
+
+    def _leaving_pod(self, way: Way, via: Via) -> Iterator[Check]:
+        source, node = way.source, way.source.node
+        hosts, settings = self.hosts(node), self._settings_of(node)
+        wire = way.on_wire
+        kept = settings.failsafe_ingress if _is_at(wire.end, node) else ()
+        yield from _in(source, wire, hosts.wildcard, OUT, Point.PRE_DNAT, kept)
+        yield from _out(source, Arrival(way.destination), source.entity, OUT, Point.ENDPOINT)
+        for arrival in way.arrivals:
+            if _is_at(arrival.end, node):
+                yield from self._to_own_host(source, arrival, settings)
+                continue
+            yield from _in(source, arrival, hosts.wildcard, OUT, Point.FORWARD)
+            if not node or arrival.end.node != node:
+                yield from _out(source, arrival, self.host_endpoint(source, via), OUT, Point.FORWARD)
+
+    def _to_own_host(self, source: End, arrival: Arrival, settings: HostSettings) -> Iterator[Check]:
+        """What the node does with its pods' traffic to itself."""
+        subject = self._node(source.node) or arrival.end.entity
+        if settings.workload_to_host == "Drop" and subject is not None:
+            yield Check(OUT, subject, IN, Point.ENDPOINT, arrival.end, source, closed=WORKLOAD_TO_HOST)
+
+    def _entering(self, way: Way, via: Via) -> Iterator[Check]:
+        source, destination = way.source, way.destination
         if not destination.is_pod and not destination.is_host:
             return
-        hosts, settings = self.hosts(destination.node), self._settings_of(destination.node)
-        last = Point.FORWARD if destination.is_pod else Point.ENDPOINT
-        entry = None if way.local else self.host_endpoint(destination, via)
-        if entry is not None:
-            yield from _enter(way, entry, settings, last)
-        if destination.is_host:
-            yield from _at(way, self._node(destination.node), IN, Point.ENDPOINT, IN, settings.failsafe_ingress)
+        node, arrival = destination.node, Arrival(destination)
+        hosts, settings = self.hosts(node), self._settings_of(node)
+        local = node != "" and source.node == node
+        if local and source.is_host and destination.is_host:
             return
-        if not (way.local and way.source.is_host):
-            yield from _at(way, hosts.wildcard, IN, Point.FORWARD, OUT)
-        yield from _at(way, destination.entity, IN, Point.ENDPOINT, IN)
+        crossed = None if local else self.host_endpoint(destination, via)
+        yield from _enter(way, crossed, settings, node)
+        if destination.is_pod:
+            yield from _in(source, arrival, crossed, IN, Point.FORWARD)
+            if not (local and source.is_host):
+                yield from _out(source, arrival, hosts.wildcard, IN, Point.FORWARD)
+            yield from _in(source, arrival, destination.entity, IN, Point.ENDPOINT)
+        elif way.backends is None:
+            yield from _in(source, arrival, crossed, IN, Point.ENDPOINT, settings.failsafe_ingress)
+            yield from _in(source, arrival, self._node(node), IN, Point.ENDPOINT)
 
     def _node(self, name: str) -> Entity | None:
         return self._world.by_name.get(f"node/{name}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    source: End
-    destination: End
-    original: End
-    local: bool
+def _is_at(end: End, node: str) -> bool:
+    """Whether the end is the node itself."""
+    return end.is_host and end.node == node
 
 
-def _enter(way: _Way, entry: Entity, settings: HostSettings, last: Point) -> Iterator[Check]:
-    """A packet comes in by a host endpoint. ``last``: ENDPOINT when it ends in the host, FORWARD when it goes on."""
+def _enter(way: Way, entry: Entity | None, settings: HostSettings, node: str) -> Iterator[Check]:
+    """A packet comes in by a host endpoint: the points before translation."""
     kept = settings.failsafe_ingress
-    yield from _at(way, entry, IN, Point.UNTRACKED, IN, kept, original=True)
-    own = way.original.is_host and way.original.node == entry.node
-    yield from _at(way, entry, IN, Point.PRE_DNAT, IN, kept if own else (), original=True)
-    yield from _at(way, entry, IN, last, IN, kept if last is Point.ENDPOINT else ())
+    yield from _in(way.source, way.on_wire, entry, IN, Point.UNTRACKED, kept)
+    yield from _in(way.source, way.on_wire, entry, IN, Point.PRE_DNAT, kept if _is_at(way.on_wire.end, node) else ())
 
 
-def _at(
-    way: _Way,
+def _in(
+    source: End,
+    arrival: Arrival,
     subject: Entity | None,
     side: Direction,
     point: Point,
-    direction: Direction,
     failsafe: tuple[FailsafePort, ...] = (),
-    original: bool = False,
 ) -> Iterator[Check]:
-    """The check of one subject, if there is one."""
-    if subject is None:
-        return
-    destination = way.original if original else way.destination
-    own, peer = (destination, way.source) if direction is IN else (way.source, destination)
-    yield Check(side, subject, direction, point, own, peer, original, failsafe)
+    """A packet that comes in at the subject, if there is one."""
+    if subject is not None:
+        yield Check(side, subject, IN, point, arrival.end, source, arrival.port, failsafe)
+
+
+def _out(
+    source: End,
+    arrival: Arrival,
+    subject: Entity | None,
+    side: Direction,
+    point: Point,
+    failsafe: tuple[FailsafePort, ...] = (),
+) -> Iterator[Check]:
+    """A packet that goes out at the subject, if there is one."""
+    if subject is not None:
+        yield Check(side, subject, OUT, point, source, arrival.end, arrival.port, failsafe)
 
 
 def skips(earlier: Check, later: Check) -> bool:

@@ -18,8 +18,8 @@ from bpfence.bench.cilium_layout import (
     identity_entries,
     policy_entries,
 )
-from bpfence.bench.fixture import Fixture
-from bpfence.bench.keys import COUNT, Keys
+from bpfence.bench.fixture import Fixture, address
+from bpfence.bench.keys import COUNT, KEY_SIZE, Keys
 from bpfence.bench.place import Place
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.c_text import constants, fragment, pinned_map
@@ -35,7 +35,7 @@ ROUND = 128
 FRAME = bytes(64)
 _CONTROL = check_layout(Struct("bench_control", (
     Field("allowed", "u64"), Field("position", "u32"), Field("decisions", "u32"), Field("row", "u32"),
-    Field("reserved", "u32"),
+    Field("reserved", "u32"), Field("network", "be32", 4, "all words of the addresses but the last"),
 )))  # fmt: skip
 
 
@@ -93,6 +93,7 @@ class DecisionSet:
     def _reset(self, per_run: int) -> None:
         record = np.zeros(1, dtype=_CONTROL.dtype)
         record["decisions"], record["row"] = per_run, self.row
+        record["network"][0, :3] = np.frombuffer(address(0, 6).packed[:12], dtype="<u4")
         write_array(self.control, record.tobytes())
 
     def _allowed(self) -> int:
@@ -126,7 +127,7 @@ def load_fixture(place: Place, fixture: Fixture, artefact: Artefact, families: t
 def _load_family(place: Place, artefact: Artefact, rules: int, family: int, entries: int) -> DecisionSet:
     own = place.below(f"family{family}")
     control = own.array("bench_control", bytes(_CONTROL.size))
-    keys = own.array("bench_keys", bytes(COUNT * _key_size(family)))
+    keys = own.array("bench_keys", bytes(COUNT * KEY_SIZE))
     text = _program_text(artefact, family, entries)
     functions = {f"bench_{subject.replace('-', '_')}": subject for subject in SUBJECTS}
     loaded = own.programs(text, tuple(functions), place.pins())
@@ -139,17 +140,13 @@ def _ingress_row(artefact: Artefact) -> int:
     return offset
 
 
-def _key_size(family: int) -> int:
-    return 4 + (4 if family == 4 else 16)
-
-
 def _program_text(artefact: Artefact, family: int, entries: int) -> str:
     manifest = artefact.manifest
     plan = Plan(Features(**manifest.features), Geometry(**manifest.geometry))
     sizes = {"BENCH_WORDS": 1 if family == 4 else 4, "BENCH_KEYS": COUNT, "BENCH_ROUND": ROUND}
     maps = [
         pinned_map("array", "__u32", _CONTROL.size, "bench_control", 1, "position and count"),
-        pinned_map("array", "__u32", COUNT * _key_size(family), "bench_keys", 1, "keys to ask about"),
+        pinned_map("array", "__u32", COUNT * KEY_SIZE, "bench_keys", 1, "keys to ask about"),
     ]
     prefixes = [
         pinned_map("lpm_trie", "struct identity_key", "struct identity_entry", "bench_identities", entries, "identity"),

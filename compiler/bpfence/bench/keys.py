@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.bench.fixture import ADDRESSES, PORT_SPECS, TCP, UDP, Fixture, address
+from bpfence.bench.fixture import ADDRESSES, BASE, PORT_SPECS, TCP, UDP, Fixture
 
 COUNT = 1 << 16
 """a power of two"""
+_RECORD = np.dtype([("address", ">u4"), ("port", ">u2"), ("protocol", "u1"), ("family", "u1")])
+KEY_SIZE = _RECORD.itemsize
 ZIPF_EXPONENT = 1.1
 _SEED = 7
 Longs = NDArray[np.int64]
@@ -32,12 +34,10 @@ class Keys:
     expected: NDArray[np.bool_]
 
     def records(self, family: int) -> bytes:
-        """As the programs read them: address in network order, port in network order, protocol, family."""
-        words = 1 if family == 4 else 4
-        packed = b"".join(address(number, family).packed for number in range(ADDRESSES))
-        table = np.zeros(len(self.addresses), dtype=[("a", "<u4", (words,)), ("p", ">u2"), ("l", "u1"), ("f", "u1")])
-        table["a"] = np.frombuffer(packed, dtype="<u4").reshape(ADDRESSES, words)[self.addresses]
-        table["p"], table["l"], table["f"] = self.ports, self.protocols, family
+        """As the programs read them: last word of the address and port in network order, protocol, family."""
+        table = np.zeros(len(self.addresses), dtype=_RECORD)
+        table["address"] = (BASE[family] & 0xFFFFFFFF) + self.addresses
+        table["port"], table["protocol"], table["family"] = self.ports, self.protocols, family
         return table.tobytes()
 
 

@@ -52,7 +52,7 @@ def subjects_of(entities: Iterable[Entity]) -> Iterator[Subject]:
 
 
 def index_program(program: Program, world: World, extra: Iterable[str] = ()) -> LabelIndex:
-    """Label profiles of the world's entities, fine enough for every expression of the program and the ``extra`` keys."""
+    """Label profiles of the world's entities, fine enough for every expression and the ``extra`` keys."""
     keys: set[str] = {*extra, "meta:kind"}
     if _uses_own_node(program):
         keys.add("meta:name")

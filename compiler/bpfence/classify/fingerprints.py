@@ -31,7 +31,7 @@ def number_first_seen(values: U64) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def equal_rows(matrix: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number equal rows of a two-dimensional integer matrix, exactly: (number of each row, first row of each number)."""
+    """Number equal rows of a matrix of integers, exactly: (number of each row, first row of each number)."""
     rows, columns = matrix.shape
     if rows == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)

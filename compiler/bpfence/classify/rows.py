@@ -184,12 +184,14 @@ def _mentions_node(rule: Rule) -> bool:
 class Place:
     """One address with everybody who has it; a template has no address but is its own holder.
 
-    ``fqdn``: the name under which the subject has learnt the address; empty = none.
+    ``fqdn``: the name under which the subject has learnt the address; ``query``: the name it asks the peer for; empty =
+    none.
     """
 
     address: Address | None
     holders: tuple[Entity, ...]
     fqdn: str = ""
+    query: str = ""
 
 
 def place_of(address: Address, world: World) -> Place:

@@ -1,6 +1,7 @@
 """Service addresses: on a node with kube-proxy a pod's packet still carries the service's address when policy sees it.
 
-In: the inventory's services and their endpoints. Out: `ServiceCell`s, and rows whose cells for service addresses repeat what the row says about the
+In: the inventory's services and their endpoints. Out: `ServiceCell`s, and rows whose cells for service addresses
+repeat what the row says about the
 backends: allowed exactly when every ready backend is allowed at its target port.
 """
 
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 from bpfence.classify.decide import Decision, LayerOutcome, RowDecisions
 from bpfence.classify.l4 import L4Atoms
 from bpfence.classify.peers import PeerClasses
-from bpfence.classify.rows import Row
+from bpfence.classify.rows import ActiveTier, Row
 from bpfence.identity.inventory import Address, EndpointsEntry, Inventory, Service, ServicePort
 from bpfence.ir.expressions import InPrefixes
-from bpfence.ir.nodes import Direction, L4Match, Point
+from bpfence.ir.nodes import Action, Direction, L4Match, Point
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceCell:
-    """One service port at addresses of one family. ``backends``: (address, number) of each ready backend, sorted; of the same family."""
+    """One service port at addresses of one family. ``backends``: (address, number) of each ready backend, sorted; of
+    the same family.
+    """
 
     service: str
     addresses: tuple[Address, ...]
@@ -47,7 +50,9 @@ def port_match(protocol: int, port: int) -> L4Match:
 
 
 def service_cells(inventory: Inventory) -> tuple[ServiceCell, ...]:
-    """Every service address and port, NodePorts at every node's address included; earlier services win where two claim one place."""
+    """Every service address and port, NodePorts at every node's address included; earlier services win where two
+    claim one place.
+    """
     entries: dict[tuple[str, str], list[EndpointsEntry]] = {}
     for entry in inventory.endpoints:
         entries.setdefault((entry.namespace, entry.service), []).append(entry)
@@ -97,13 +102,18 @@ def find_cell(cells: Iterable[ServiceCell], address: Address, protocol: int, por
 
 def isolates(row: Row) -> bool:
     """Whether some layer of the row denies what nothing allows."""
-    return any(tier.isolating for layer in row.layers for tier in layer.tiers)
+    return any(denies_at_end(tier) for layer in row.layers for tier in layer.tiers)
+
+
+def denies_at_end(tier: ActiveTier) -> bool:
+    """Whether the tier isolates and its end is not to pass."""
+    return bool(tier.isolating) and tier.tier.end is Action.DENY
 
 
 def no_backend(row: Row, cell: ServiceCell) -> Decision:
     """The decision about a service without a ready backend, for an isolated endpoint."""
-    layer = next(layer for layer in row.layers if any(tier.isolating for tier in layer.tiers))
-    tier = next(tier for tier in layer.tiers if tier.isolating)
+    layer = next(layer for layer in row.layers if any(map(denies_at_end, layer.tiers)))
+    tier = next(tier for tier in layer.tiers if denies_at_end(tier))
     origins = tuple(section.origin for section in tier.isolating)
     return Decision((LayerOutcome(layer.layer.name, False, "no-backend", tier.tier.name, None, origins),))
 

@@ -13,9 +13,9 @@ from bpfence.cli.render_github import render_github
 from bpfence.cli.render_json import diagnostic_fields, severity_counts
 from bpfence.cli.render_markdown import render_markdown
 from bpfence.cli.render_sarif import render_sarif
-from bpfence.diagnostics import Diagnostic
 from bpfence.loading import LoadedInput, load_input
 from bpfence.pipeline import check_program
+from bpfence.suppression import Remaining, suppress
 
 FORMAT_VERSION = "1.0"
 
@@ -27,7 +27,8 @@ FORMAT_VERSION = "1.0"
 def command(paths: tuple[str, ...], output: str, **values: Any) -> None:
     """Parse, validate and lint policies: everything that would stop a compilation, and what looks like a mistake.
 
-    Exit code 0: the input compiles (warnings and notes may be there); 2: it does not.
+    Exit code 0: the input compiles (warnings and notes may be there); 2: it does not. A comment
+    "# bpfence: ignore CODE reason" on a line, or alone above it, hides warnings and notes of that code there.
 
     \b
     bpfence check policies/ inventory.json
@@ -36,18 +37,20 @@ def command(paths: tuple[str, ...], output: str, **values: Any) -> None:
     options = options_from(values)
     loaded = load_input(paths, options)
     check_program(loaded, options)
-    items = loaded.diagnostics.sorted()
+    remaining = suppress(loaded.diagnostics.sorted(), (s for file in loaded.files for s in file.suppressions))
+    items = remaining.items
     if output == "text":
         emit(items)
     else:
-        click.echo(_render(output, items, loaded))
+        click.echo(_render(output, remaining, loaded))
     if loaded.diagnostics.has_errors:
         sys.exit(2)
     if output == "text":
         click.echo(f"ok: {_summary_text(loaded)}")
 
 
-def _render(output: str, items: tuple[Diagnostic, ...], loaded: LoadedInput) -> str:
+def _render(output: str, remaining: Remaining, loaded: LoadedInput) -> str:
+    items = remaining.items
     match output:
         case "github":
             return render_github(items)
@@ -56,15 +59,16 @@ def _render(output: str, items: tuple[Diagnostic, ...], loaded: LoadedInput) -> 
         case "sarif":
             return render_sarif(items)
         case _:
-            return json.dumps(_document(items, loaded), indent=1)
+            return json.dumps(_document(remaining, loaded), indent=1)
 
 
-def _document(items: tuple[Diagnostic, ...], loaded: LoadedInput) -> dict[str, Any]:
+def _document(remaining: Remaining, loaded: LoadedInput) -> dict[str, Any]:
+    counts = severity_counts(remaining.items)
     return {
         "format_version": FORMAT_VERSION,
-        "diagnostics": [diagnostic_fields(item) for item in items],
+        "diagnostics": [diagnostic_fields(item) for item in remaining.items],
         "tests": [],
-        "summary": {**severity_counts(items), **_summary(loaded)},
+        "summary": {**counts, "suppressed": remaining.hidden, **_summary(loaded)},
     }
 
 

@@ -17,14 +17,15 @@ from bpfence.pipeline import analyse
 @click.argument("paths", nargs=-1, required=True)
 @common_options
 def command(paths: tuple[str, ...], output: str, **values: Any) -> None:
-    """List every allowed connection between workloads, and between workloads and the outside.
+    """List every allowed connection between workloads, host endpoints and the outside.
 
-    Replicas are shown as their controlling owner: namespace/name[Kind]. Outside addresses are ranges: LO-HI[External].
+    Replicas are shown as their controlling owner: namespace/name[Kind]. Host endpoints are hep/NAME[HostEndpoint].
+    Outside addresses are ranges: LO-HI[External].
     """
     options = options_from(values)
     analysed = analyse(load_input(paths, options), options)
     emit_diagnostics(analysed.diagnostics)
-    connections = list_connections(analysed.program, analysed.world)
+    connections = list_connections(analysed.program, analysed.world, analysed.settings_of)
     if output == "json":
         document = {"format_version": "1.0", "connections": [connection.document() for connection in connections]}
         click.echo(json.dumps(document, indent=1))

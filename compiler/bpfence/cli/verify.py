@@ -76,7 +76,8 @@ def _kernel(choice: str, stack: ExitStack) -> tuple[str, KernelVerdicts | None]:
 def _text(agreement: Agreement, reason: str) -> str:
     how = "reference = simulator = kernel" if agreement.kernel_checked else f"reference = simulator (kernel: {reason})"
     lines = [
-        f"{agreement.checked} packets at {agreement.endpoints} endpoints compared, of {agreement.space} that cover every atom: {how}"
+        f"{agreement.checked} packets at {agreement.endpoints} endpoints compared, "
+        f"of {agreement.space} that cover every atom: {how}"
     ]
     if agreement.differing:
         lines[0] = f"{agreement.differing} of {agreement.checked} packets are answered differently"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bpfence.classify.classification import Classification
 from bpfence.emit.artefact import FailsafeEntry, HostEntry, HostRowEntry, HostSettingsEntry
 from bpfence.emit.provenance import range_text
@@ -13,7 +15,7 @@ from bpfence.plan.build import PlannedTables
 def host_entries(
     hosts: tuple[Entity, ...], settings: HostSettings, planned: PlannedTables, classification: Classification
 ) -> tuple[HostEntry, ...]:
-    """One entry per host endpoint, and one for the node when some policy selects it."""
+    """One entry per host endpoint, and one for the node when some policy selects it or it drops what pods send it."""
     rows: dict[str, list[HostRowEntry]] = {}
     for item, number in zip(classification.host_rows, classification.host_row_numbers, strict=True):
         entry = HostRowEntry(
@@ -28,15 +30,18 @@ def host_entries(
             name=host.name,
             interface=host.interface,
             addresses=tuple(str(address) for address in host.addresses),
-            settings=_settings(settings),
+            settings=_settings(settings, host.kind),
             rows=tuple(rows.get(host.name, ())),
         )
         for host in hosts
-        if host.kind == "hostendpoint" or host.name in rows
+        if host.kind == "hostendpoint" or host.name in rows or settings.workload_to_host == "Drop"
     )
 
 
-def _settings(settings: HostSettings) -> HostSettingsEntry:
+def _settings(settings: HostSettings, kind: str) -> HostSettingsEntry:
+    """Failsafe ports belong to host endpoints: policies that select nodes know none."""
+    if kind == "node":
+        settings = replace(settings, failsafe_ingress=(), failsafe_egress=())
     return HostSettingsEntry(
         failsafe_ingress=tuple(map(_failsafe, settings.failsafe_ingress)),
         failsafe_egress=tuple(map(_failsafe, settings.failsafe_egress)),

@@ -31,14 +31,14 @@ def _summary(planned: PlannedTables, classification: Classification, node: str) 
 
 
 def _table_costs(planned: PlannedTables) -> list[str]:
-    head = f"{'table':<14}{'element':<26}{'used':>10}{'room':>10}{'bytes':>12}  purpose"
+    head = f"{'table':<24}{'element':<26}{'used':>10}{'room':>10}{'bytes':>12}  purpose"
     rows = [_table_line(spec, used_elements(planned, spec)) for spec in planned.plan.tables()]
     total = sum(spec.size for spec in planned.plan.tables())
-    return [head, *rows, f"{'total':<60}{total:>12}  per slot; a node holds two slots"]
+    return [head, *rows, f"{'total':<70}{total:>12}  per slot; a node holds two slots"]
 
 
 def _table_line(spec: TableSpec, used: int) -> str:
-    return f"{spec.name:<14}{spec.element:<26}{used:>10}{spec.count:>10}{spec.size:>12}  {spec.comment}"
+    return f"{spec.name:<24}{spec.element:<26}{used:>10}{spec.count:>10}{spec.size:>12}  {spec.comment}"
 
 
 def _program_features(planned: PlannedTables) -> list[str]:

@@ -1,14 +1,15 @@
 """Which host endpoint governs which interface of a node.
 
-In: the world's host endpoints. Out: `NodeHosts` per node. An interface is governed by the host endpoint that names it;
-of several, the bytewise smallest name wins and the others police nothing. A host endpoint of every interface (``*``)
-takes the interfaces that have none of their own. (Calico: felix/dataplane/linux/endpoint_mgr.go.)
+In: the world's host endpoints. Out: `NodeHosts` per node. Candidates for an interface are the host endpoints that name
+it and those that name none and have an address on it; of several the bytewise smallest name wins, the others police
+nothing. A host endpoint of every interface (``*``) takes the interfaces that have no candidate. (Calico:
+felix/dataplane/linux/endpoint_mgr.go.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bpfence.identity.inventory import Address
 from bpfence.identity.world import Entity, World
@@ -19,36 +20,38 @@ LOOPBACK = "lo"
 
 @dataclass(frozen=True, slots=True)
 class NodeHosts:
-    """The host endpoints of one node. ``own``: those that govern an interface, by name; ``wildcard``: the ``*`` one.
+    """The host endpoints of one node, bytewise by name."""
 
-    ``lost``: each host endpoint that polices nothing -> the one that governs its interface.
-    """
+    all: tuple[Entity, ...] = ()
 
-    own: tuple[Entity, ...] = ()
-    wildcard: Entity | None = None
-    lost: Mapping[str, Entity] = field(default_factory=dict)
+    @property
+    def wildcard(self) -> Entity | None:
+        """The one of every interface."""
+        return next((item for item in self.all if item.interface == EVERY_INTERFACE), None)
 
     @property
     def active(self) -> tuple[Entity, ...]:
-        """Everyone that polices something, by name."""
-        items = self.own if self.wildcard is None else (*self.own, self.wildcard)
-        return tuple(sorted(items, key=_bytes))
+        """Those that police something."""
+        return tuple(item for item in self.all if self.winner(item) is item)
 
     def governing(self, interface: str, address: Address | None = None) -> Entity | None:
-        """Who governs an interface; ``address``: one of its addresses, for host endpoints that name no interface."""
+        """Who governs an interface. ``address``: one that is known to be on it."""
         if interface == LOOPBACK:
             return None
-        named = next((item for item in self.own if item.interface == interface), None)
-        found = next((item for item in self.own if not item.interface and address in item.addresses), None)
-        return named or found or self.wildcard
+        named = [item for item in self.all if item.interface == interface]
+        on_it = {address, *(other for item in named for other in item.addresses)}
+        candidates = (i for i in self.all if i.interface == interface or (not i.interface and on_it & set(i.addresses)))
+        return next(candidates, None) or self.wildcard
 
     def default(self) -> Entity | None:
         """The one that traffic meets when nobody says which interface it uses: the smallest name."""
-        return next(iter(self.active), None)
+        return next(iter(self.all), None)
 
     def winner(self, host_endpoint: Entity) -> Entity:
         """The host endpoint itself, or the one it lost its interface to."""
-        return self.lost.get(host_endpoint.name, host_endpoint)
+        mine = set(host_endpoint.addresses)
+        rivals = (item for item in self.all if _same_interface(item, host_endpoint, mine))
+        return next(rivals, host_endpoint)
 
 
 NO_HOSTS = NodeHosts()
@@ -60,33 +63,11 @@ def hosts_by_node(world: World) -> Mapping[str, NodeHosts]:
     for entity in world.entities:
         if entity.kind == "hostendpoint":
             found.setdefault(entity.node, []).append(entity)
-    return {node: _resolve(sorted(items, key=_bytes)) for node, items in found.items()}
+    return {node: NodeHosts(tuple(sorted(items, key=lambda item: item.name.encode()))) for node, items in found.items()}
 
 
-def _resolve(items: Iterable[Entity]) -> NodeHosts:
-    """``items``: of one node, by name."""
-    taken: dict[str, Entity] = {}
-    own: list[Entity] = []
-    wildcard: Entity | None = None
-    lost: dict[str, Entity] = {}
-    for item in items:
-        places = _places(item)
-        winner = next((taken[place] for place in places if place in taken), None)
-        if winner is not None:
-            lost[item.name] = winner
-            continue
-        taken.update(dict.fromkeys(places, item))
-        if item.interface == EVERY_INTERFACE:
-            wildcard = item
-        else:
-            own.append(item)
-    return NodeHosts(tuple(own), wildcard, lost)
-
-
-def _places(item: Entity) -> tuple[str, ...]:
-    """What tells the interface: its name, or without one its addresses (interface names hold no ``@``)."""
-    return (item.interface,) if item.interface else tuple(f"@{address}" for address in item.addresses)
-
-
-def _bytes(item: Entity) -> bytes:
-    return item.name.encode()
+def _same_interface(one: Entity, other: Entity, addresses: set[Address]) -> bool:
+    """Whether the objects themselves show that both are about one interface. ``addresses``: those of ``other``."""
+    if one.interface and other.interface:
+        return one.interface == other.interface
+    return EVERY_INTERFACE not in (one.interface, other.interface) and bool(addresses & set(one.addresses))

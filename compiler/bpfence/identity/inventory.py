@@ -17,6 +17,13 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
+DEFAULT_CLUSTER = "default"
+"""A cluster's name when nothing says otherwise."""
+
+SPECIAL_ENDPOINTS = frozenset(("health", "ingress"))
+"""Cilium's reserved labels that stand in place of a workload's own, namespace included."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerPort:
     """A named container port. ``protocol``: 6, 17 or 132. ``restartable_init``/``init``: which kind of container
@@ -51,6 +58,11 @@ class Pod:
     owner: tuple[str, str] = ("Pod", "")
     interface: str = ""
     template: bool = False
+    reserved: tuple[str, ...] = ()
+    """Cilium's reserved labels of the endpoint: ``health``, ``ingress``, ``init``, ``unmanaged``; sorted"""
+
+    cluster: str = ""
+    """the cluster of a mesh to which the pod belongs; empty = the own one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``addresses``: ClusterIPs, external IPs and load-balancer addresses. ``selector`` None = a service without one."""
+    """``addresses``: ClusterIPs, external and load-balancer addresses. ``selector`` None = a service without one."""
 
     namespace: str
     name: str
@@ -174,7 +186,9 @@ DEFAULT_FAILSAFE_EGRESS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """What a FelixConfiguration says about hosts. ``workload_to_host``: what happens to allowed pod traffic to its own host."""
+    """What a FelixConfiguration says about hosts. ``workload_to_host``: what happens to allowed pod traffic to its
+    own host.
+    """
 
     failsafe_ingress: tuple[FailsafePort, ...] = DEFAULT_FAILSAFE_INGRESS
     failsafe_egress: tuple[FailsafePort, ...] = DEFAULT_FAILSAFE_EGRESS
@@ -195,6 +209,8 @@ class Inventory:
     services: tuple[Service, ...] = ()
     endpoints: tuple[EndpointsEntry, ...] = ()
     declared_kinds: frozenset[str] = frozenset()
+    cluster: str = DEFAULT_CLUSTER
+    """the own cluster's name"""
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """Labels of a namespace; just its name label when the input does not define it."""

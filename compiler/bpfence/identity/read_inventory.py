@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.kinds import INVENTORY
-from bpfence.identity.inventory import Address, Inventory, Node, Pod
+from bpfence.identity.inventory import DEFAULT_CLUSTER, Address, Inventory, Node, Pod
 from bpfence.identity.object_fields import ObjectFields
+from bpfence.identity.read_cilium import add_cilium_facts
 from bpfence.identity.read_nodes import add_host_addresses, read_namespaces, read_nodes, read_service_accounts
 from bpfence.identity.read_pods import read_pods
 from bpfence.identity.read_services import read_endpoints, read_services
@@ -55,6 +56,11 @@ def read_inventory(
     nodes = add_host_addresses(read_nodes(groups.get("Node", ()), diagnostics), objects.pods)
     templates = read_templates(groups, objects, diagnostics)
     pods = [replace(pod, addresses=()) if pod.host_network and pod.addresses else pod for pod in objects.pods]
+    cluster = DEFAULT_CLUSTER
+    if "CiliumEndpoint" in groups:
+        endpoints, identities = groups["CiliumEndpoint"], groups.get("CiliumIdentity", ())
+        marked, cluster = add_cilium_facts(pods, nodes, endpoints, identities, diagnostics)
+        pods = list(marked)
     _check_addresses(pods, nodes, diagnostics)
     names = {**{pod.namespace: pod.span for pod in reversed((*pods, *templates))}, **mentioned}
     return _sorted(
@@ -66,6 +72,7 @@ def read_inventory(
             services=tuple(read_services(groups.get("Service", ()), diagnostics)),
             endpoints=tuple(read_endpoints(groups.get("Endpoints", ()), groups.get("EndpointSlice", ()), diagnostics)),
             declared_kinds=frozenset(groups),
+            cluster=cluster,
         )
     )
 

@@ -13,7 +13,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from bpfence.identity.inventory import Address, HostEndpoint, Inventory, Network, Node, Pod, Service
 
 PROTOCOL_WORDS = {6: "TCP", 17: "UDP", 132: "SCTP"}
-DEFAULT_CLUSTER = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,8 @@ def build_world(inventory: Inventory, host_endpoints: Iterable[HostEndpoint] = (
     """Flatten the inventory. Host-network pods are no entities: their addresses count to their node."""
     namespaces = {item.name: item.labels for item in inventory.namespaces}
     accounts = {(item.namespace, item.name): item.labels for item in inventory.service_accounts}
-    entities = [_pod_entity(pod, namespaces, accounts) for pod in inventory.pods if not pod.host_network]
+    pods = (pod for pod in inventory.pods if not pod.host_network)
+    entities = [_pod_entity(pod, namespaces, accounts, inventory.cluster) for pod in pods]
     entities += _node_entities(inventory)
     entities += [_service_entity(service) for service in inventory.services if service.addresses]
     entities += [_host_endpoint_entity(item) for item in host_endpoints]
@@ -94,6 +94,7 @@ def _pod_entity(
     pod: Pod,
     namespaces: Mapping[str, Mapping[str, str]],
     accounts: Mapping[tuple[str, str], Mapping[str, str]],
+    cluster: str,
 ) -> Entity:
     space = namespaces.get(pod.namespace, {"kubernetes.io/metadata.name": pod.namespace})
     account = accounts.get((pod.namespace, pod.service_account), {})
@@ -106,7 +107,8 @@ def _pod_entity(
     labels["meta:namespace"] = pod.namespace
     labels["meta:name"] = pod.name
     labels["meta:serviceaccount"] = pod.service_account
-    labels["meta:cluster"] = DEFAULT_CLUSTER
+    labels["meta:cluster"] = pod.cluster or cluster
+    labels.update((f"reserved:{name}", "") for name in pod.reserved)
     if pod.node:
         labels["meta:node"] = pod.node
     name = f"{pod.namespace}/{pod.name}"

@@ -42,6 +42,9 @@ def check_artefact(artefact: Artefact) -> None:
     """The artefact's hashes hold, and its tables are exactly those of its plan. Raises BpfenceError."""
     check_hashes(artefact)
     manifest = artefact.manifest
+    if manifest.hosts:
+        names = ", ".join(host.name for host in manifest.hosts[:5])
+        raise KernelError(f"host endpoints and policies of hosts are not enforced by this version: {names}")
     try:
         plan = Plan(Features(**manifest.features), Geometry(**manifest.geometry))
         wanted = {spec.name: spec.size for spec in plan.tables()}

@@ -205,7 +205,7 @@ CONNECTION_KEY = check_layout(Struct("connection_key", (
     Field("family", "u8", comment="4 or 6"),
     Field("protocol", "u8"),
     Field("role", "u16", comment="ICMP echo: 1 = the remote party asks; else 0"),
-), "The flow as its endpoint sees it, the same for both directions: one lookup finds it from either side."))  # fmt: skip
+), "The flow as its endpoint sees it: one lookup finds it from either side."))  # fmt: skip
 
 CONNECTION = check_layout(Struct("connection", (
     Field("last_seen", "u64", comment="jiffies"),

@@ -5,7 +5,7 @@ The names exported here are Calico's selector language; the others have modules 
 
 from bpfence.selectors.canonical import canonical
 from bpfence.selectors.matching import matches
-from bpfence.selectors.parser import SelectorError, parse_selector
+from bpfence.selectors.parser import SelectorError, parse_selector, selector_depth
 from bpfence.selectors.syntax import AllOf, AnyOf, Criterion, Everything, Global, Negation, Operator, Selector
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "canonical",
     "matches",
     "parse_selector",
+    "selector_depth",
 ]

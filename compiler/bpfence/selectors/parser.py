@@ -51,7 +51,7 @@ def parse_selector(text: str) -> Selector:
     except UnexpectedInput as error:
         raise _explained(text, error) from None
     # A level costs at most two nodes and one parenthesis, so most texts need no walk.
-    if 2 * text.count("(") + 3 > MAX_DEPTH and _depth(selector) > MAX_DEPTH:
+    if 2 * text.count("(") + 3 > MAX_DEPTH and selector_depth(selector) > MAX_DEPTH:
         raise SelectorError(f"the selector is nested deeper than {MAX_DEPTH} levels", 1)
     return selector
 
@@ -62,7 +62,7 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", lexer="contextual", transformer=_TreeBuilder(), maybe_placeholders=False)
 
 
-def _depth(selector: Selector) -> int:
+def selector_depth(selector: Selector) -> int:
     """Levels of the tree, counted without recursion."""
     deepest = 0
     pending: list[tuple[Selector, int]] = [(selector, 1)]

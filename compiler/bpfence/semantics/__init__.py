@@ -4,7 +4,8 @@ INVARIANT: imports nothing of ir, identity (but inventory), passes, classify, pl
 """
 
 from bpfence.semantics.decide import decide, decide_side
+from bpfence.semantics.staged import pending_world
 from bpfence.semantics.verdict import LayerVerdict, SideVerdict, Verdict
 from bpfence.semantics.world import ReferenceWorld
 
-__all__ = ["ReferenceWorld", "decide", "decide_side", "LayerVerdict", "SideVerdict", "Verdict"]
+__all__ = ["ReferenceWorld", "decide", "decide_side", "pending_world", "LayerVerdict", "SideVerdict", "Verdict"]

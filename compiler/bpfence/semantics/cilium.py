@@ -9,14 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from bpfence.dialects.cilium.model import Policy, Rule, Statement
+from bpfence.dialects.cilium.model import NameSelector, Policy, Rule, Statement
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Pod
-from bpfence.semantics.cilium_labels import host_labels, lookup_in, pod_labels
-from bpfence.semantics.cilium_peers import PeerTest, peer_tests
-from bpfence.semantics.cilium_ports import icmp_matches, port_matches
+from bpfence.semantics.cilium_labels import POD_NAMESPACE, UNMANAGED, host_labels, lookup_in, pod_labels
+from bpfence.semantics.cilium_peers import PeerTest, name_matches, peer_tests
+from bpfence.semantics.cilium_ports import icmp_matches, is_exact, port_matches
 from bpfence.semantics.decision import EXEMPT, NOT_SELECTED, UNMATCHED, Decision, Outcome, first
-from bpfence.semantics.kubernetes import AddressRule, default_deny, isolating_policies, matching_rules
+from bpfence.semantics.kubernetes import (
+    AddressRule,
+    allows_exact_port,
+    default_deny,
+    isolating_policies,
+    matching_rules,
+)
 from bpfence.semantics.label_selector import selector_matches
 from bpfence.semantics.packet import Direction, Packet
 from bpfence.semantics.world import ReferenceWorld, is_node
@@ -56,8 +62,61 @@ def decide_cilium(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Out
         return Outcome(True, EXEMPT)
     joined_allows = (d for item in isolating for d in matching_rules(world, item, packet, prefix_owner(world)))
     allowed = first(chain(_matches(world, rules, packet, deny=False), joined_allows))
-    decision = allowed or cilium_isolation(world, packet, joined=joined)
+    refused = first(_refusals(world, rules, isolating, packet))
+    decision = refused or allowed or cilium_isolation(world, packet, joined=joined)
     return Outcome(True, decision) if decision else UNMATCHED
+
+
+def asks_name(world: ReferenceWorld, packet: Packet) -> bool:
+    """Whether DNS rules look into what the packet carries: an entry with names selects the server and this port.
+
+    Where nothing is denied by default they restrict nothing.
+    """
+    if packet.direction == "ingress":
+        return False
+    rules = (
+        applied_rules(world, packet.subject, "egress")
+        if packet.own.pod is not None
+        else _node_rules(world, packet.node, "egress")
+    )
+    return any(names is not None for names, _ in _exact_entries(world, rules, packet))
+
+
+def _refusals(
+    world: ReferenceWorld, rules: Sequence[AppliedRule], isolating: Sequence[PolicyObject], packet: Packet
+) -> Iterator[Decision]:
+    """Of all entries for exactly this port that select the server, none has the name or takes every name. What asks for
+    no name is refused as well.
+    """
+    if packet.direction == "ingress" or (not isolating and not first(_default_denies(rules, packet.direction))):
+        return
+    entries = list(_exact_entries(world, rules, packet))
+    if any(allows_exact_port(world, policy, packet, prefix_owner(world)) for policy in isolating):
+        return
+    for names, _ in entries:
+        if names is None or _accepts(world, names, packet.query):
+            return
+    yield from (decision for _, decision in entries)
+
+
+def _accepts(world: ReferenceWorld, names: Iterable[NameSelector], query: str) -> bool:
+    return query != "" and any(name_matches(world, item, query, query=True) for item in names)
+
+
+def _exact_entries(
+    world: ReferenceWorld, rules: Iterable[AppliedRule], packet: Packet
+) -> Iterator[tuple[Sequence[NameSelector] | None, Decision]]:
+    """(names, None = every name) of every allow entry for exactly this port that selects the peer."""
+    for item in rules:
+        for index, statement in enumerate(item.rule.egress or ()):
+            peers = peer_tests(statement)
+            if peers is not None and not _any_peer(world, item.policy.namespace, peers, packet):
+                continue
+            for position, ports in enumerate(statement.to_ports or ()):
+                if any(is_exact(entry, packet) for entry in ports.ports or ()):
+                    span = item.policy.span(*item.path, "egress", index, "toPorts", position)
+                    names = ports.rules.dns if ports.rules is not None else None
+                    yield names or None, Decision("deny", item.policy.title, span)
 
 
 def cilium_isolation(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Decision | None:
@@ -77,16 +136,21 @@ def decide_cilium_node(world: ReferenceWorld, packet: Packet) -> Outcome:
     """Host policies: rules with a nodeSelector, for what ends or begins in the host. The local host has no privilege
     towards itself.
     """
-    found = chain.from_iterable(_rules_of(policy) for policy in world.policies.cilium)
-    rules = [item for item in found if _selects_node(world, item, packet.node) and _touches(item, packet.direction)]
+    rules = _node_rules(world, packet.node, packet.direction)
     if not rules:
         return NOT_SELECTED
     decision = (
         first(_matches(world, rules, packet, deny=True))
+        or first(_refusals(world, rules, (), packet))
         or first(_matches(world, rules, packet, deny=False))
         or first(_default_denies(rules, packet.direction))
     )
     return Outcome(True, decision) if decision else UNMATCHED
+
+
+def _node_rules(world: ReferenceWorld, node: str, direction: Direction) -> list[AppliedRule]:
+    rules = chain.from_iterable(_rules_of(policy) for policy in world.policies.cilium)
+    return [item for item in rules if _selects_node(world, item, node) and _touches(item, direction)]
 
 
 def _selects_node(world: ReferenceWorld, applied: AppliedRule, node: str) -> bool:
@@ -113,12 +177,13 @@ def _rules_of(policy: PolicyObject) -> Iterator[AppliedRule]:
 
 
 def _selects(world: ReferenceWorld, applied: AppliedRule, pod: Pod) -> bool:
-    """endpointSelector: pods of the policy's namespace; a clusterwide policy's sees every pod."""
-    if applied.rule.endpoint_selector is None:
+    """endpointSelector: pods of the policy's namespace; clusterwide, every pod of this cluster that Cilium manages."""
+    if applied.rule.endpoint_selector is None or UNMANAGED in pod.reserved or pod.cluster:
         return False
-    if applied.policy.namespace and applied.policy.namespace != pod.namespace:
+    labels = pod_labels(world, pod)
+    if applied.policy.namespace and labels.get(("k8s", POD_NAMESPACE)) != applied.policy.namespace:
         return False
-    return selector_matches(applied.rule.endpoint_selector, lookup_in(pod_labels(world, pod)))
+    return selector_matches(applied.rule.endpoint_selector, lookup_in(labels))
 
 
 def _touches(applied: AppliedRule, direction: Direction) -> bool:

@@ -16,17 +16,27 @@ POD_NAMESPACE = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
 SERVICE_ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 CLUSTER = "io.cilium.k8s.policy.cluster"
+SPECIAL = ("health", "ingress")
+UNMANAGED = "unmanaged"
 
 Labels = Mapping[tuple[str, str], str]
 """(source, key) -> value."""
 
 
 def pod_labels(world: ReferenceWorld, pod: Pod) -> Labels:
-    """A pod's own labels and those Cilium derives from its namespace, service account and cluster."""
+    """A pod's own labels and those Cilium derives from its namespace, service account and cluster. An endpoint for
+    health checks or ingress has its reserved label instead; one in state init has it besides, so that policy still
+    selects it.
+    """
+    special = {("reserved", name): "" for name in pod.reserved if name in SPECIAL}
+    if special:
+        return special
     namespace = world.namespace_labels(pod.namespace).items()
     labels = dict(pod.labels) | {NAMESPACE_LABELS + key: value for key, value in namespace}
-    derived = {POD_NAMESPACE: pod.namespace, SERVICE_ACCOUNT: pod.service_account, CLUSTER: "default"}
-    return {("k8s", key): value for key, value in (labels | derived).items()}
+    cluster = pod.cluster or world.inventory.cluster
+    derived = {POD_NAMESPACE: pod.namespace, SERVICE_ACCOUNT: pod.service_account, CLUSTER: cluster}
+    reserved = {("reserved", name): "" for name in pod.reserved if name != UNMANAGED}
+    return {("k8s", key): value for key, value in (labels | derived).items()} | reserved
 
 
 def host_labels(world: ReferenceWorld, node: str) -> Labels:
@@ -35,10 +45,10 @@ def host_labels(world: ReferenceWorld, node: str) -> Labels:
 
 
 def identity_labels(world: ReferenceWorld, node: str, party: Party) -> Labels | None:
-    """Labels of the identity that owns the address, seen from ``node``. None: no identity (service
-    addresses).
+    """Labels of the identity that owns the address, seen from ``node``. None: no identity that
+    selectors see (service addresses, pods that Cilium does not manage).
     """
-    if party.service:
+    if party.service or (party.pod is not None and UNMANAGED in party.pod.reserved):
         return None
     if party.pod is not None:
         return pod_labels(world, party.pod)
@@ -93,14 +103,18 @@ def lookup_in(labels: Labels) -> Lookup:
     return lookup
 
 
-def scoped_matches(selector: Selector, namespace: str, labels: Labels) -> bool:
+def scoped_matches(selector: Selector, namespace: str, labels: Labels, own_cluster: str = "") -> bool:
     """A peer selector of a policy in ``namespace`` (empty: clusterwide), scoped to that namespace or to pods,
-    then matched.
+    then matched. ``own_cluster``: whose pods a selector means that names no cluster; empty: those of every cluster.
     """
     lookup = lookup_in(labels)
     if not selector_matches(selector, lookup):
         return False
     keys = list(_keys(selector))
+    cluster = labels.get(("k8s", CLUSTER), own_cluster)
+    names_cluster = any(source == "reserved" or _is_key((source, key), CLUSTER) for source, key in keys)
+    if own_cluster and cluster != own_cluster and not names_cluster:
+        return False
     if any(source == "reserved" for source, _ in keys) or any(_is_key(item, POD_NAMESPACE) for item in keys):
         return True
     pod_namespace = labels.get(("k8s", POD_NAMESPACE))

@@ -15,6 +15,7 @@ from bpfence.dialects.cilium.model import (
     CidrRule,
     EgressRule,
     IngressCommon,
+    NameSelector,
     Selector,
     ServiceRule,
     Statement,
@@ -23,6 +24,7 @@ from bpfence.identity.inventory import Pod, Service
 from bpfence.semantics.cilium_labels import identity_labels, is_api_server, lookup_in, scoped_matches
 from bpfence.semantics.kubernetes import AddressRule
 from bpfence.semantics.label_selector import selector_matches
+from bpfence.semantics.names import cilium_pattern_matches
 from bpfence.semantics.packet import Packet
 from bpfence.semantics.world import Party, ReferenceWorld, is_node
 
@@ -34,8 +36,6 @@ PeerTest = Callable[[ReferenceWorld, str, Packet, AddressRule], bool]
 def peer_tests(statement: Statement) -> list[PeerTest] | None:
     """One test per item of the statement's L3 member. None: no L3 member, any peer. Empty: a member without
     items, no peer.
-
-    Names (``toFQDNs``) match nothing: no name has been learnt.
     """
     if isinstance(statement, IngressCommon):
         members = [
@@ -55,7 +55,7 @@ def peer_tests(statement: Statement) -> list[PeerTest] | None:
             _each(_node, statement.to_nodes),
             _each(_service, statement.to_services),
             _each(_nobody, statement.to_groups),
-            _each(_nobody, statement.to_fqdns if isinstance(statement, EgressRule) else None),
+            _each(_name, statement.to_fqdns if isinstance(statement, EgressRule) else None),
         ]
     present = [tests for tests in members if tests is not None]
     return [test for tests in present for test in tests] if present else None
@@ -71,9 +71,22 @@ def _nobody(_: object, __: ReferenceWorld, ___: str, ____: Packet, _____: Addres
     return False
 
 
+def _name(item: NameSelector, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
+    """toFQDNs: an outside address under a name that was learnt."""
+    return packet.peer.outside and packet.fqdn != "" and name_matches(world, item, packet.fqdn)
+
+
+def name_matches(world: ReferenceWorld, item: NameSelector, name: str, *, query: bool = False) -> bool:
+    """One item of ``toFQDNs`` or, with ``query``, of DNS rules; with both members either may match."""
+    patterns = [text for text in (item.match_name, item.match_pattern) if text is not None]
+    profile = world.options.cilium_profile
+    return any(cilium_pattern_matches(text, name, profile, query=query) for text in patterns)
+
+
 def _endpoint(selector: Selector, world: ReferenceWorld, namespace: str, packet: Packet, _: AddressRule) -> bool:
     labels = identity_labels(world, packet.node, packet.peer)
-    return labels is not None and scoped_matches(selector, namespace, labels)
+    own_cluster = "" if world.options.cilium_profile == "1.18" else world.inventory.cluster
+    return labels is not None and scoped_matches(selector, namespace, labels, own_cluster)
 
 
 def _node(selector: Selector, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
@@ -86,8 +99,11 @@ def _node(selector: Selector, world: ReferenceWorld, _: str, packet: Packet, __:
 
 
 def _entity(name: str, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
-    """Named classes of identities; those that no inventory object stands for (health, ingress, init, ...) are empty."""
+    """Named classes of identities; those that no inventory object stands for are empty."""
     peer = packet.peer
+    reserved = peer.pod.reserved if peer.pod is not None else ()
+    in_mesh = peer.pod is not None or peer.node is not None
+    foreign = peer.pod is not None and peer.pod.cluster != ""
     version = peer.address.version if peer.address else None
     api_server = is_api_server(world, packet.node, peer)
     meaning = {
@@ -98,8 +114,12 @@ def _entity(name: str, world: ReferenceWorld, _: str, packet: Packet, __: Addres
         "host": is_node(peer, packet.node),
         "remote-node": peer.node is not None and not is_node(peer, packet.node),
         "kube-apiserver": api_server,
-        "cluster": peer.pod is not None or peer.node is not None or api_server,
-        "cluster-mesh": peer.pod is not None or peer.node is not None or api_server,
+        "cluster": (in_mesh and not foreign) or api_server,
+        "cluster-mesh": in_mesh or api_server,
+        "health": "health" in reserved,
+        "ingress": "ingress" in reserved,
+        "init": "init" in reserved,
+        "unmanaged": "unmanaged" in reserved,
     }
     return meaning.get(name, False)
 
@@ -181,4 +201,6 @@ def _backend(world: ReferenceWorld, service: Service, peer: Party, owner: Addres
 
 def _selected(service: Service, pod: Pod) -> bool:
     wanted = service.selector or {}
+    if pod.reserved or pod.cluster:
+        return False
     return pod.namespace == service.namespace and all(pod.labels.get(key) == value for key, value in wanted.items())

@@ -46,6 +46,12 @@ def port_matches(entry: PortProtocol, packet: Packet) -> bool:
     return wildcard or _number_matches(entry, packet)
 
 
+def is_exact(entry: PortProtocol, packet: Packet) -> bool:
+    """Whether the entry names just the packet's port: neither a wildcard nor a range."""
+    single = not (entry.port or "").isdecimal() or (entry.end_port or 0) <= int(entry.port or 0)
+    return bool(entry.port) and entry.port != "0" and single and port_matches(entry, packet)
+
+
 def _number_matches(entry: PortProtocol, packet: Packet) -> bool:
     """A number, an inclusive range, or a container port name of the destination pod with the packet's protocol."""
     port = entry.port or ""

@@ -33,6 +33,7 @@ from bpfence.identity.inventory import Pod
 from bpfence.semantics.decision import Action, Decision
 from bpfence.semantics.kubernetes import namespace_matches
 from bpfence.semantics.label_selector import selector_matches
+from bpfence.semantics.names import domain_name_matches
 from bpfence.semantics.packet import Packet, container_ports
 from bpfence.semantics.world import Party, ReferenceWorld
 
@@ -88,7 +89,7 @@ def first_cluster_rule(world: ReferenceWorld, policy: PolicyObject, packet: Pack
             if ACTIONS[rule.action] == "allow":
                 continue
             return Decision("deny", policy.title, span)
-        if any(_peer_matches(world, peer, packet.peer) for peer in rule.peers) and _protocols_match(rule, packet):
+        if any(_peer_matches(world, peer, packet) for peer in rule.peers) and _protocols_match(rule, packet):
             return Decision(ACTIONS[rule.action], policy.title, span)
     return None
 
@@ -118,22 +119,25 @@ def _pods_match(world: ReferenceWorld, pods: NamespacedPods, pod: Pod) -> bool:
     return in_namespace and selector_matches(pods.pod_selector, pod.labels.get)
 
 
-def _peer_matches(world: ReferenceWorld, peer: ClusterIngressPeer, party: Party) -> bool:
-    """Peers by label are pods on the pod network; egress can also name addresses and nodes."""
+def _peer_matches(world: ReferenceWorld, peer: ClusterIngressPeer, packet: Packet) -> bool:
+    """Peers by label are pods on the pod network; egress can also name addresses, nodes and names."""
+    party = packet.peer
     if peer.namespaces is not None:
         return party.pod is not None and namespace_matches(world, peer.namespaces, party.pod)
     if peer.pods is not None:
         return party.pod is not None and _pods_match(world, peer.pods, party.pod)
-    return isinstance(peer, ClusterEgressPeer) and _egress_peer_matches(world, peer, party)
+    return isinstance(peer, ClusterEgressPeer) and _egress_peer_matches(world, peer, party, packet.fqdn)
 
 
-def _egress_peer_matches(world: ReferenceWorld, peer: ClusterEgressPeer, party: Party) -> bool:
-    """``networks`` matches by address, pods and nodes included. Names match nothing: no name has been learnt."""
+def _egress_peer_matches(world: ReferenceWorld, peer: ClusterEgressPeer, party: Party, fqdn: str) -> bool:
+    """``networks`` and learnt names match by address, pods and nodes included, never a service's."""
     if peer.networks is not None:
         return not party.service and any(party.within(ip_network(item, strict=False)) for item in peer.networks)
     if peer.nodes is not None:
         return party.node is not None and selector_matches(peer.nodes, world.node_labels(party.node).get)
-    return False
+    if peer.domain_names is None or not fqdn or party.service:
+        return False
+    return any(domain_name_matches(item, fqdn) for item in peer.domain_names)
 
 
 def _protocols_match(rule: ClusterRule, packet: Packet) -> bool:

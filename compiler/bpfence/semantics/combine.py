@@ -10,7 +10,7 @@ from typing import Literal
 from bpfence.dialects.cilium.model import Policy as CiliumPolicy
 from bpfence.identity.inventory import Pod
 from bpfence.semantics.calico import calico_isolation, decide_calico, enforced_policies
-from bpfence.semantics.cilium import cilium_isolation, decide_cilium, decide_cilium_node
+from bpfence.semantics.cilium import asks_name, cilium_isolation, decide_cilium, decide_cilium_node
 from bpfence.semantics.cluster import cluster_policies, decide_cluster_tier
 from bpfence.semantics.decision import NOT_SELECTED, Decision, Outcome, first
 from bpfence.semantics.kubernetes import decide_network_policies, default_deny, isolating_policies
@@ -37,7 +37,7 @@ def judge(world: ReferenceWorld, packet: Packet) -> SideVerdict:
 def judge_node(world: ReferenceWorld, packet: Packet) -> tuple[LayerVerdict, ...]:
     """One direction at a node's own processes: Cilium's host policies, where some select the node."""
     endpoint = f"node/{packet.node}"
-    outcome = decide_cilium_node(world, packet)
+    outcome = decide_cilium_node(world, with_query(world, packet))
     if not outcome.selected:
         return ()
     if is_link_housekeeping(packet) or is_mtu_error(packet) or is_icmpv6_error(packet):
@@ -112,6 +112,7 @@ def _engines_in_use(world: ReferenceWorld) -> list[LayerName]:
 
 def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, joined: bool) -> LayerVerdict:
     endpoint = title_of(packet.subject)
+    packet = with_query(world, packet)
     if is_exempt(packet):
         return LayerVerdict(name, True, "exempt", endpoint=endpoint)
     if name == "calico":
@@ -123,6 +124,13 @@ def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, jo
     if outcome.decision is not None:
         return outcome.decision.verdict(name, endpoint)
     return LayerVerdict(name, True, "unmatched" if outcome.selected else "not-selected", endpoint=endpoint)
+
+
+def with_query(world: ReferenceWorld, packet: Packet) -> Packet:
+    """The packet; where DNS rules look into it, its name is what it asks for, not one that was learnt."""
+    if not packet.fqdn or not asks_name(world, packet):
+        return packet
+    return replace(packet, fqdn="", query=packet.fqdn)
 
 
 def title_of(pod: Pod) -> str:

@@ -85,6 +85,18 @@ def matching_rules(
             yield Decision("allow", policy.title, policy.span("spec", packet.direction, index))
 
 
+def allows_exact_port(world: ReferenceWorld, policy: PolicyObject, packet: Packet, prefixes: AddressRule) -> bool:
+    """Whether a rule that selects the peer has an entry for just the packet's port: neither all ports nor a range."""
+    assert isinstance(policy.model, NetworkPolicy)
+    for rule in policy.model.spec.egress:
+        if rule.peers and not any(_peer_matches(world, policy.namespace, p, packet.peer, prefixes) for p in rule.peers):
+            continue
+        for port in rule.ports or ():
+            if port.port is not None and port.end_port in (None, port.port) and _port_matches(port, packet):
+                return True
+    return False
+
+
 def _peer_matches(world: ReferenceWorld, namespace: str, peer: Peer, party: Party, prefixes: AddressRule) -> bool:
     """NetworkPolicy API, NetworkPolicyPeer: an address block alone, or pods by selectors that are ANDed."""
     if peer.ip_block is not None:

@@ -22,8 +22,9 @@ class Packet:
 
     ``node``: whose host sees the packet. ``own``: the end on the subject's side (what lies behind a host's interface
     when the host forwards), ``peer``: the other. Ports in host order, None = the packet has none or they are unknown;
-    the same for the ICMP type and code. ``fqdn``: as in `Flow`. ``by_service``: the peer is a backend that the subject
-    reaches through a service.
+    the same for the ICMP type and code. ``fqdn``: the name under which the peer's address was learnt;
+    ``query``: the name that the packet asks for. ``by_service``: the peer is a backend that the subject reaches through
+    a service.
     """
 
     node: str
@@ -36,6 +37,7 @@ class Packet:
     icmp_type: int | None = None
     icmp_code: int | None = None
     fqdn: str = ""
+    query: str = ""
     by_service: bool = False
 
     @property

@@ -145,7 +145,9 @@ def _leave_pod(way: Way, trail: Trail, node: str) -> None:
             continue
         trail.ask(wildcard, "forward", way.packet(node, "ingress", destination, port))
         if not node or node_of(destination) != node:
-            trail.ask(_outer(way, way.source, node), "forward", way.packet(node, "egress", destination, port))
+            trail.ask(
+                _outer(way, way.source, way.flow.source, node), "forward", way.packet(node, "egress", destination, port)
+            )
 
 
 def _to_own_host(way: Way, node: str) -> tuple[LayerVerdict, ...]:
@@ -159,16 +161,15 @@ def _to_own_host(way: Way, node: str) -> tuple[LayerVerdict, ...]:
 
 def _leave_host(way: Way, trail: Trail, node: str) -> None:
     """Host processes meet the host endpoint of the interface they leave by, never on the way to their own pods."""
-    for number, (destination, port) in enumerate(way.arrivals):
-        if destination.host == node:
-            continue
-        packet = way.packet(node, "egress", destination, port)
+    packets = [way.packet(node, "egress", *arrival) for arrival in way.arrivals if arrival[0].host != node]
+    for packet in packets:
         trail.add(judge_node(way.world, packet))
-        if node_of(destination) == node:
-            continue
-        outer = _outer(way, way.source, node)
-        if number == 0:
-            trail.ask(outer, "untracked", way.on_wire(node, "egress"))
+    leaving = [packet for packet in packets if node_of(packet.peer) != node]
+    if not leaving:
+        return
+    outer = _outer(way, way.source, way.flow.source, node)
+    trail.ask(outer, "untracked", way.on_wire(node, "egress"))
+    for packet in leaving:
         trail.ask(outer, "endpoint", packet)
 
 
@@ -177,7 +178,7 @@ def _enter_pod(way: Way, trail: Trail, node: str) -> None:
     packet = way.now(node, "ingress")
     local = bool(node) and node_of(way.source) == node
     if not local:
-        outer = _outer(way, way.destination, node)
+        outer = _outer(way, way.destination, way.flow.destination, node)
         _enter_by(way, trail, outer, node)
         trail.ask(outer, "forward", packet)
     from_host = local and way.source.pod is None
@@ -198,7 +199,7 @@ def _enter_host(way: Way, trail: Trail, node: str) -> None:
         return
     packet = way.now(node, "ingress")
     if way.source.pod is None or way.source.pod.node != node:
-        outer = _outer(way, way.destination, node)
+        outer = _outer(way, way.destination, way.flow.destination, node)
         _enter_by(way, trail, outer, node)
         if not way.ends_at_service:
             trail.ask(outer, "endpoint", packet)
@@ -212,7 +213,14 @@ def _enter_by(way: Way, trail: Trail, outer: HostInterface | None, node: str) ->
     trail.ask(outer, "pre-dnat", way.on_wire(node, "ingress"))
 
 
-def _outer(way: Way, end: Party, node: str) -> HostInterface | None:
-    """Who governs the interface between the end's node and the outside."""
-    address = end.address if end.host == node else None
-    return governing(way.world.host_interfaces, node, way.flow.interface, address)
+def _outer(way: Way, end: Party, written: str, node: str) -> HostInterface | None:
+    """Who governs the interface between the end's node and the outside. An end that is written as a host endpoint, or
+    has an address that is known only from one, uses that one's interface.
+    """
+    hosts, interface = way.world.host_interfaces, way.flow.interface
+    if written.startswith("hep/"):
+        named = way.world.host_interface(written.removeprefix("hep/"))
+        return governing(hosts, node, named.interface or "unnamed", end.address)
+    if end.host == node and end.node is None and end.pod is None:
+        return next(item for item in hosts if item.node == node and end.address in item.addresses)
+    return governing(hosts, node, interface, end.address if end.host == node else None)

@@ -6,8 +6,8 @@ node has its own artefact and its own answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
@@ -54,6 +54,7 @@ WAYS: dict[tuple[Place, Place], tuple[Step, ...]] = {
     ("outside", "outside"): (*_ENTER, ("hep", "ingress", "forward"), ("out", "egress", "forward")),
 }
 """what is asked on a flow's way, in order"""
+EARLY = ("untracked", "pre-dnat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Transit:
     """A flow as one node sees it. ``interface``: the host interface it crosses; empty = that of the host endpoint with
     the smallest name. ``host_endpoint``: the one it crosses for sure. ``original``, ``original_port``: the destination
     on the wire before translation; None = the same. ``out_interface``: as ``interface``, where a packet leaves that the
-    node passes on between two outside addresses.
+    node passes on between two outside addresses. ``backends``: where the service leads that answers at the destination;
+    None = none does.
     """
 
     source: Address
@@ -76,11 +78,31 @@ class Transit:
     host_endpoint: str = ""
     original: Address | None = None
     original_port: int | None = None
+    backends: tuple[tuple[Address, int], ...] | None = None
 
 
 def passes(simulator: Simulator, transit: Transit) -> bool:
     """Whether the node lets the flow pass."""
-    return _Way(simulator, transit).passes()
+    if transit.backends is None:
+        return _Way(simulator, transit).passes(lambda step: True, set())
+    done: set[str] = set()
+    if not _Way(simulator, transit).passes(_is_before_translation, done):
+        return False
+    ends = transit.backends or ((transit.destination, transit.destination_port),)
+    ways = (replace(transit, destination=address, destination_port=port) for address, port in ends)
+    return all(_Way(simulator, way).passes(_is_after_translation, set(done)) for way in ways)
+
+
+def _is_before_translation(step: Step) -> bool:
+    """Whether the step sees a service's address; a workload's own policy does, too."""
+    who, _, point = step
+    return who == "source" or point in EARLY
+
+
+def _is_after_translation(step: Step) -> bool:
+    """Whether the step sees the backend, on the way from the source."""
+    who, direction, point = step
+    return point not in EARLY and who not in ("source", "destination") and (who, direction) != ("node", "ingress")
 
 
 class _Way:
@@ -93,10 +115,13 @@ class _Way:
         own = [*manifest.node_addresses, *(text for item in manifest.hosts for text in item.addresses)]
         self._own = frozenset(map(ip_address, own)) - self._pods.keys()
 
-    def passes(self) -> bool:
-        done: set[str] = set()
+    def passes(self, asked: Callable[[Step], bool], done: set[str]) -> bool:
+        """Whether every step of the way that is asked lets the flow pass.
+
+        ``done``: what an earlier rule has settled, as ``NAME`` (all of a host endpoint) or ``NAME ingress``; added to.
+        """
         way = WAYS[self._place(self._transit.source), self._place(self._transit.destination)]
-        return all(self._lets_pass(step, done) for step in way)
+        return all(self._lets_pass(step, done) for step in way if asked(step))
 
     def _place(self, address: Address) -> Place:
         if address in self._pods:
@@ -114,11 +139,11 @@ class _Way:
         host = self._host(who)
         if host is None or host.name in done or f"{host.name} {direction}" in done:
             return True
-        packet = self._packet(host.name, direction, original=point in ("untracked", "pre-dnat"))
+        packet = self._packet(host.name, direction, original=point in EARLY)
         if _is_housekeeping(packet) or self._is_failsafe(host, packet, point):
             return True
         answer = self._simulator.decide_host(packet, point) or Answer(True, undecided=True)
-        if not answer.undecided and point in ("untracked", "pre-dnat"):
+        if not answer.undecided and point in EARLY:
             done.add(host.name if point == "untracked" else f"{host.name} ingress")
         return answer.allowed
 

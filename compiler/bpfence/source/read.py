@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from bpfence.diagnostics import Diagnostics
@@ -17,17 +17,22 @@ from bpfence.source.json_place import JsonPlace
 from bpfence.source.json_reader import looks_like_json, read_json, report_json_syntax
 from bpfence.source.limits import Limits
 from bpfence.source.marks import Place
+from bpfence.source.suppressions import MARK, Suppression, read_suppressions
 from bpfence.source.unwrap import unwrap_lists
 from bpfence.source.yaml_reader import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file that was read: its path as named, its path below the input root, the SHA-256 of its bytes in hex."""
+    """A file that was read: its path as named, its path below the input root, the SHA-256 of its bytes in hex.
+
+    ``suppressions``: its comments that hide messages.
+    """
 
     path: str
     relative: str
     sha256: str
+    suppressions: tuple[Suppression, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ def read_sources(
             content = _read_bytes(file, limits, diagnostics, stdin)
             if content is None:
                 continue
-            files.append(InputFile(file.path, file.relative, hashlib.sha256(content).hexdigest()))
+            comments = _read_comments(file, content, limits, diagnostics)
+            files.append(InputFile(file.path, file.relative, hashlib.sha256(content).hexdigest(), comments))
             documents.extend(_read_documents(file, content, limits, diagnostics))
     return Sources(tuple(documents), tuple(files))
 
@@ -90,6 +96,15 @@ def _read_stdin(stream: TextIO, size: int) -> bytes:
 
 def _limit(file: FoundFile, limits: Limits) -> int:
     return limits.json_bytes if file.path.lower().endswith(".json") else limits.yaml_bytes
+
+
+def _read_comments(
+    file: FoundFile, content: bytes, limits: Limits, diagnostics: Diagnostics
+) -> tuple[Suppression, ...]:
+    """JSON has no comments, and most files have none of ours."""
+    if file.path.lower().endswith(".json") or MARK.encode() not in content or len(content) > limits.yaml_bytes:
+        return ()
+    return read_suppressions(file, content.decode("utf-8-sig", "replace"), diagnostics)
 
 
 def _read_documents(file: FoundFile, content: bytes, limits: Limits, diagnostics: Diagnostics) -> Iterator[Document]:

@@ -22,8 +22,8 @@ class Ambiguous:
 
 Scalar = None | bool | int | float | str | UnquotedDate | Ambiguous
 
-# The API server's YAML reader takes the YAML 1.1 words for booleans, so these are no text here either. A lone y or n is text to
-# most readers and writers of YAML, and no field of a policy means anything else by it.
+# The API server's YAML reader takes the YAML 1.1 words for booleans, so these are no text here either. A lone y or n is
+# text to most readers and writers of YAML, and no field of a policy means anything else by it.
 _TRUE = ("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON")
 _FALSE = ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF")
 _WORDS: dict[str, bool | float | None] = {

@@ -82,7 +82,7 @@ REFUSED = [
     ("{node: n1, interfaceName: eth0, ports: [{name: A, protocol: TCP, port: 1}]}", "CAL065"),
     ("{node: n1, interfaceName: eth0, ports: [{name: a, protocol: UDPLite, port: 1}]}", "CAL065"),
     ("{node: n1, interfaceName: eth0, ports: [{name: a, protocol: TCP, port: 0}]}", "CAL065"),
-    ("{node: n1, interfaceName: eth0, ports: [{name: a, protocol: TCP}]}", "CAL003"),
+    ("{node: n1, interfaceName: eth0, ports: [{name: a, protocol: TCP}]}", "CAL004"),
     ("{node: n1, interfaceName: eth0, mac: x}", "CAL001"),
 ]
 

@@ -6,7 +6,9 @@ from what decides for every endpoint of the input, so it is exact for that input
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bpfence.analyse.lint import codes
 from bpfence.analyse.lint.deny_only import DenyOnlyLint
@@ -15,19 +17,18 @@ from bpfence.analyse.lint.duplicates import lint_duplicates
 from bpfence.analyse.lint.groups import GroupRow, GroupRows, TooLarge, group_endpoints, policies_of
 from bpfence.analyse.lint.idle_rules import lint_idle_rules
 from bpfence.analyse.lint.prefixes import lint_prefixes
-from bpfence.analyse.lint.tables import Marks, TableBuilder
+from bpfence.analyse.lint.tables import Marks, RowTable, TableBuilder
 from bpfence.analyse.lint.ties import tie_lint
 from bpfence.analyse.lint.usage import Usage, groups_to_check
 from bpfence.classify.classification import index_program
 from bpfence.diagnostics import Diagnostics
 from bpfence.identity.inventory import Inventory
-from bpfence.identity.labels import LabelIndex
 from bpfence.identity.world import World
 from bpfence.ir.nodes import Program
 from bpfence.options import Options
 from bpfence.source.spans import Span
 
-__all__ = ["LintInput", "lint_program", "codes"]
+__all__ = ["LintInput", "lint_program", "rule_usage", "codes"]
 
 MOST_SELECTIONS = 20_000_000
 """pairs of a selector and a label profile"""
@@ -59,31 +60,43 @@ def lint_program(given: LintInput, diagnostics: Diagnostics) -> None:
     diagnostics.extend(found.items)
 
 
+def rule_usage(given: LintInput) -> Usage:
+    """Which rules ever decide. TooLarge when finding out would take too long."""
+    return _examine(given, ())
+
+
 def _lint_rows(given: LintInput, diagnostics: Diagnostics) -> None:
+    lints = (tie_lint(given.program), DenyOnlyLint(), DnsLint(given.program, given.world, given.spoken_of))
+    usage = _examine(given, lints)
+    lint_idle_rules(usage, diagnostics)
+    for lint in lints:
+        lint.report(diagnostics)
+
+
+class RowLint(Protocol):
+    """Something that looks at the rows one by one."""
+
+    def add(self, item: GroupRow, table: RowTable) -> None: ...
+
+
+def _examine(given: LintInput, lints: Sequence[RowLint]) -> Usage:
     labels = index_program(given.program, given.world, (DNS_KEY,))
     groups = group_endpoints(given.program, given.world, labels, MOST_SELECTIONS)
     rows = GroupRows(given.program, given.world, labels)
-    usage, ties, denies = Usage(), tie_lint(given.program), DenyOnlyLint()
-    dns = DnsLint(given.program, given.world, given.spoken_of)
+    usage = Usage()
     first = rows.first(groups)
     builder = TableBuilder([item.row for item in first], given.world, labels, dns_marks(given.world), MOST_ELEMENTS)
     for item in first:
         table = builder.table(item.row)
         usage.add(table)
-        ties.add(item, table)
-        dns.add(item, table)
-        denies.add(item)
-    _look_closer(usage, rows.others(groups_to_check(usage, first)), given, labels)
-    lint_idle_rules(usage, diagnostics)
-    for lint in (ties, denies, dns):
-        lint.report(diagnostics)
-
-
-def _look_closer(usage: Usage, rest: tuple[GroupRow, ...], given: LintInput, labels: LabelIndex) -> None:
-    """What is idle for the first member of a group need not be for the others."""
+        for lint in lints:
+            lint.add(item, table)
+    # What is idle for the first member of a group need not be for the others.
+    rest = rows.others(groups_to_check(usage, first))
     builder = TableBuilder([item.row for item in rest], given.world, labels, Marks(), MOST_ELEMENTS)
     for item in rest:
         usage.add(builder.table(item.row))
+    return usage
 
 
 def _note_left_out(given: LintInput, diagnostics: Diagnostics) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bpfence.analyse.lint import codes
 from bpfence.analyse.lint.groups import GroupRow
+from bpfence.analyse.lint.tables import RowTable
 from bpfence.classify.rows import ActiveTier
 from bpfence.diagnostics import Diagnostics
 from bpfence.ir.nodes import Action, Direction, Origin, Section
@@ -18,8 +19,9 @@ class DenyOnlyLint:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[Origin, str, GroupRow]] = {}
 
-    def add(self, item: GroupRow) -> None:
-        """Look at one row of a group."""
+    def add(self, item: GroupRow, table: RowTable) -> None:
+        """Look at one row of a group; its rules say enough."""
+        del table
         for layer in item.row.layers:
             for tier in layer.tiers:
                 if not tier.tier.order_free and _only_denies(tier, item.row.direction):

@@ -61,7 +61,7 @@ class DnsLint:
         if row.direction is not Direction.EGRESS or row.point is not Point.ENDPOINT:
             return
         isolating = [section.origin for section in _isolating(row) if id(section) not in self._spoken_of]
-        if item.group.members[0].kind != "pod" or not isolating or not _opens_something(row):
+        if item.group.members[0].kind != "pod" or not isolating or not _opens_something(row) or _filters_names(row):
             return
         peers = np.flatnonzero(table.peers[self._resolvers])
         queries = np.flatnonzero(np.logical_or.reduce([table.l4[match] for match in QUERIES]))
@@ -92,6 +92,12 @@ def _opens_something(row: Row) -> bool:
         for tier in layer.tiers
         if tier.isolating and tier.tier.end is Action.DENY
     )
+
+
+def _filters_names(row: Row) -> bool:
+    """Whether a rule opens queries for some names; the tables show nothing of those."""
+    rules = (rule for layer in row.layers for tier in layer.tiers for rule in tier.rules)
+    return any(match.dns_names is not None for rule in rules if rule.action is Action.ALLOW for match in rule.l4)
 
 
 def _allowed(table: RowTable) -> Matrix:

@@ -6,10 +6,14 @@ import re
 
 from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.report import Report
-from bpfence.selectors import SelectorError, parse_selector
+from bpfence.selectors import SelectorError, parse_selector, selector_depth
 from bpfence.source.documents import Path
 
 MAX_SELECTOR = 1024
+
+MAX_SELECTOR_DEPTH = 48
+"""Levels of the tree; what a rule adds around it stays within what a program may have."""
+
 GLOBAL_ALONE = re.compile(r"[ \t]*global\([ \t]*\)[ \t]*")
 
 
@@ -41,10 +45,14 @@ def _check_text(report: Report, path: Path, text: str, limit: int) -> None:
         report.error(codes.SELECTOR_LENGTH, path, message, "split the policy")
         return
     try:
-        parse_selector(text)
+        selector = parse_selector(text)
     except SelectorError as error:
         message = f"{path[-1]} can't be read: {error.message} (column {error.column} of the text)"
         report.error(codes.SELECTOR, path, message, _help(text))
+        return
+    if text.count("(") + text.count("!") > MAX_SELECTOR_DEPTH // 2 and selector_depth(selector) > MAX_SELECTOR_DEPTH:
+        message = f"{path[-1]} is nested deeper than {MAX_SELECTOR_DEPTH} levels"
+        report.error(codes.SELECTOR_DEPTH, path, message, "write it with fewer parentheses and negations")
 
 
 def _help(text: str) -> str:

@@ -66,10 +66,12 @@ def lint_hosts(objects: Sequence[PolicyObject], inventory: Inventory, diagnostic
     passing = frozenset(name for name, action in actions.items() if action == "Pass")
     profiles = known_profiles(objects, inventory)
     hosts = Hosts(objects, inventory, endpoints, policy_sources(objects), profiles, passing)
+    said = Diagnostics()
     for lint in _LINTS:
-        for found in dict.fromkeys(lint(hosts)):
+        for found in lint(hosts):
             place = found.item.span(*found.path)
-            diagnostics.warning(found.code, place, found.message, found.help, found.item.title)
+            said.warning(found.code, place, found.message, found.help, found.item.title)
+    diagnostics.extend(dict.fromkeys(said.items))
 
 
 def _object(hosts: Hosts, endpoint: HostEndpoint) -> PolicyObject:

@@ -12,7 +12,7 @@ from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.prefixes import sort_networks
 from bpfence.dialects.cilium.selectors import Cluster
 from bpfence.dialects.objects import PolicyObject
-from bpfence.identity.inventory import Inventory
+from bpfence.identity.inventory import SPECIAL_ENDPOINTS, Inventory
 from bpfence.ir import expressions as ir
 from bpfence.options import Options
 
@@ -34,7 +34,10 @@ def build_context(
     objects: Sequence[PolicyObject], options: Options, inventory: Inventory, diagnostics: Diagnostics
 ) -> Context:
     """Gather what the lowering needs."""
-    cluster = Cluster(_selectable_pods(inventory), _api_server(inventory))
+    special = tuple(sorted({name for pod in inventory.pods for name in pod.reserved if name in SPECIAL_ENDPOINTS}))
+    mesh_of = inventory.cluster if any(pod.cluster for pod in inventory.pods) else ""
+    own_peers = options.cilium_profile != "1.18"
+    cluster = Cluster(_selectable_pods(inventory, special), _api_server(inventory), special, mesh_of, own_peers)
     return Context(
         options, inventory, diagnostics, collect_groups(objects), cluster, prefix_scope(options), Pods(inventory)
     )
@@ -55,11 +58,12 @@ def api_server_addresses(inventory: Inventory) -> tuple[ir.Network, ...]:
     return sort_networks({ip_network(address) for address in addresses - of_pods})
 
 
-def _selectable_pods(inventory: Inventory) -> ir.LabelExpr:
-    """Pods that Cilium manages: all, unless CiliumEndpoints say otherwise."""
+def _selectable_pods(inventory: Inventory, special: Sequence[str]) -> ir.LabelExpr:
+    """Pods that Cilium manages and that have labels of their own: all, unless CiliumEndpoints say otherwise."""
     if "CiliumEndpoint" not in inventory.declared_kinds:
         return ir.POD
-    return ir.all_labels(ir.POD, ir.LabelTest(("reserved:unmanaged",), ir.LabelOperator.ABSENT))
+    without = (f"reserved:{name}" for name in ("unmanaged", *special))
+    return ir.all_labels(ir.POD, *(ir.LabelTest((key,), ir.LabelOperator.ABSENT) for key in without))
 
 
 def _api_server(inventory: Inventory) -> ir.PeerExpr:

@@ -30,8 +30,9 @@ def split_dns_rules(policies: Sequence[Policy], order: float) -> tuple[tuple[Tie
     if not filtered:
         return (), tuple(policies)
     concerned = _any_of(filtered)
+    ports = _filtered_ports(filtered)
     isolated = _any_of([policy for policy in policies if policy.egress is not None and policy.egress.isolates])
-    parts = [part for policy in policies for part in _dns_policies(policy, concerned, isolated)]
+    parts = [part for policy in policies for part in _dns_policies(policy, concerned, isolated, ports)]
     parts.sort(key=lambda policy: policy.order)
     return (Tier(DNS_TIER, order, Action.PASS, tuple(parts)),), tuple(map(_without_filters, policies))
 
@@ -40,13 +41,25 @@ def _any_of(policies: Sequence[Policy]) -> LabelExpr:
     return LabelAny(tuple(dict.fromkeys(policy.subject for policy in policies)))
 
 
-def _dns_policies(policy: Policy, concerned: LabelExpr, isolated: LabelExpr) -> Iterator[Policy]:
+def _filtered_ports(policies: Sequence[Policy]) -> frozenset[int] | None:
+    """Every port number with a DNS rule; None when a port name is among them, which can be any number."""
+    matches = [match for policy in policies for rule in _egress_rules(policy) for match in _named(rule)]
+    if any(match.named_ports for match in matches):
+        return None
+    return frozenset(low for match in matches for low, _ in match.destination_ports or ())
+
+
+def _dns_policies(
+    policy: Policy, concerned: LabelExpr, isolated: LabelExpr, ports: frozenset[int] | None
+) -> Iterator[Policy]:
     """What a policy says about filtered ports: its denies, its entries for single ports, its refusals."""
     if policy.egress is None:
         return
     rules = policy.egress.rules
-    denies = tuple(rule for rule in rules if rule.action is Action.DENY)
-    allows = tuple(_with_l4(rule, (*_named(rule), *_exact(rule))) for rule in rules if rule.action is Action.ALLOW)
+    denies = tuple(_with_l4(rule, _meeting(rule.l4, ports)) for rule in rules if rule.action is Action.DENY)
+    allows = tuple(
+        _with_l4(rule, (*_named(rule), *_meeting(_exact(rule), ports))) for rule in rules if rule.action is Action.ALLOW
+    )
     refusals = tuple(_refusal(rule) for rule in rules if _named(rule))
     subject = all_labels(policy.subject, concerned)
     refused = policy.subject if policy.egress.isolates else all_labels(policy.subject, isolated)
@@ -69,6 +82,19 @@ def _named(rule: Rule) -> tuple[L4Match, ...]:
 def _exact(rule: Rule) -> tuple[L4Match, ...]:
     """The alternatives for a protocol and a single port: a number, or a name (which is one number at each peer)."""
     return tuple(match for match in rule.l4 if match.dns_names is None and _is_single_port(match))
+
+
+def _meeting(l4: tuple[L4Match, ...], ports: frozenset[int] | None) -> tuple[L4Match, ...]:
+    """The alternatives that can match a packet to a filtered port."""
+    return tuple(match for match in l4 if ports is None or _meets(match, ports))
+
+
+def _meets(match: L4Match, ports: frozenset[int]) -> bool:
+    if match.icmp_types is not None or match.icmp_codes is not None:
+        return False
+    if match.destination_ports is None or match.named_ports:
+        return True
+    return any(low <= port <= high for low, high in match.destination_ports for port in ports)
 
 
 def _is_single_port(match: L4Match) -> bool:

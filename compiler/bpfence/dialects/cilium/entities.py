@@ -41,9 +41,11 @@ def lower_entity(name: str, cluster: Cluster) -> ir.PeerExpr:
     """One entity that passed the checks."""
     if name in LABELLED:
         return ir.HasObject(ir.LabelTest((f"reserved:{name}",), ir.LabelOperator.EXISTS))
-    in_cluster: ir.PeerExpr = ir.HasObject(ir.kind_is("node", "pod"))
-    if cluster.api_server != ir.NOBODY:
-        in_cluster = ir.any_peer(in_cluster, cluster.api_server)
+    in_mesh = _with_api_server(ir.HasObject(ir.kind_is("node", "pod")), cluster)
+    in_cluster = in_mesh
+    if cluster.mesh_of:
+        own = ir.LabelAny((ir.NODE, ir.all_labels(ir.POD, *cluster.own)))
+        in_cluster = _with_api_server(ir.HasObject(own), cluster)
     fixed: dict[str, ir.PeerExpr] = {
         "all": EVERYBODY,
         "none": ir.NOBODY,
@@ -54,6 +56,10 @@ def lower_entity(name: str, cluster: Cluster) -> ir.PeerExpr:
         "world-ipv6": ir.all_peers(V6_WORLD, ir.OUTSIDE),
         "kube-apiserver": cluster.api_server,
         "cluster": in_cluster,
-        "cluster-mesh": in_cluster,
+        "cluster-mesh": in_mesh,
     }
     return fixed[name]
+
+
+def _with_api_server(peer: ir.PeerExpr, cluster: Cluster) -> ir.PeerExpr:
+    return peer if cluster.api_server == ir.NOBODY else ir.any_peer(peer, cluster.api_server)

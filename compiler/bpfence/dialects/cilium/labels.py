@@ -17,10 +17,11 @@ ANY, K8S, NODE, RESERVED, CIDR_GROUP = "any", "k8s", "node", "reserved", "cidrgr
 
 NAMESPACE_KEY = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS_PREFIX = "io.cilium.k8s.namespace.labels."
+CLUSTER_KEY = "io.cilium.k8s.policy.cluster"
 DERIVED_KEYS = {
     NAMESPACE_KEY: "meta:namespace",
     "io.cilium.k8s.policy.serviceaccount": "meta:serviceaccount",
-    "io.cilium.k8s.policy.cluster": "meta:cluster",
+    CLUSTER_KEY: "meta:cluster",
 }
 
 _SOURCE = re.compile(r"[A-Za-z0-9]+\Z")

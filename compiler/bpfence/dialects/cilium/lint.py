@@ -11,7 +11,7 @@ from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.entities import LABELLED
 from bpfence.dialects.cilium.groups import nested_conflicts
 from bpfence.dialects.cilium.labels import selector_tests
-from bpfence.dialects.cilium.lint_subjects import lint_learning, lint_nodes
+from bpfence.dialects.cilium.lint_subjects import lint_learning, lint_nodes, lint_special
 from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lowered_statements, rule_sites
 from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.model import CidrRule, Policy
@@ -48,6 +48,7 @@ def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options
         report = Report(site.owner.document, site.owner.title, site.owner.namespace, diagnostics, options)
         lint_learning(site, sites, report)
         lint_nodes(site, report)
+        lint_special(site, report)
         for lowered in () if site.refused else lowered_statements(site):
             _lint_names(site, lowered, report)
 
@@ -82,9 +83,13 @@ def _lint_entities(entities: Iterable[str], place: Place, context: Context, repo
 
 def _missing_facts(entity: str, context: Context) -> str:
     """What the inventory would have to hold for the entity to mean something; empty when it does."""
-    if entity in LABELLED:
-        return f"no CiliumEndpoint with the label reserved:{entity}"
     inventory = context.inventory
+    if entity in LABELLED:
+        if any(entity in pod.reserved for pod in inventory.pods):
+            return ""
+        if entity == "unmanaged" and "CiliumEndpoint" in inventory.declared_kinds:
+            return "a CiliumEndpoint for every pod"
+        return f"no CiliumEndpoint with the label reserved:{entity}" if entity != "unmanaged" else "no CiliumEndpoint"
     if entity == "kube-apiserver" and context.cluster.api_server == NOBODY:
         return "no Endpoints of the service default/kubernetes"
     if entity in ("host", "remote-node") and not inventory.nodes:

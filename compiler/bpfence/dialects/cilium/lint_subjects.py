@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bpfence.dialects.cilium import codes
+from bpfence.dialects.cilium.labels import RESERVED
 from bpfence.dialects.cilium.lower import RuleSite
 from bpfence.dialects.cilium.matching import label_holds
 from bpfence.dialects.cilium.names import has_dns_rules, name_lists
 from bpfence.dialects.cilium.report import Report
+from bpfence.dialects.cilium.selectors import accepts_special
+from bpfence.dialects.cilium.statements import has_section, isolates
 from bpfence.identity.inventory import Node, Pod
+from bpfence.ir.nodes import Direction
 
 
 def lint_learning(site: RuleSite, sites: Sequence[RuleSite], report: Report) -> None:
@@ -51,6 +55,24 @@ def lint_nodes(site: RuleSite, report: Report) -> None:
             (*site.path, "nodeSelector"),
             "the selector matches no Node of the input",
             "check the labels of the nodes",
+            of_key=True,
+        )
+
+
+def lint_special(site: RuleSite, report: Report) -> None:
+    """A clusterwide rule that isolates Cilium's own endpoints, which it does not name."""
+    if site.owner.namespace or site.rule.endpoint_selector is None:
+        return
+    if any(test.key.source == RESERVED for test in site.subject):
+        return
+    selected = [name for name in site.context.cluster.special if accepts_special(site.subject, name)]
+    directions = [word.value for word in Direction if has_section(site.rule, word) and isolates(site.rule, word)]
+    if selected and directions:
+        report.warning(
+            codes.SPECIAL_SELECTED,
+            (*site.path, "endpointSelector"),
+            f"the rule isolates the {' and '.join(selected)} endpoints of Cilium as well ({', '.join(directions)})",
+            "add {key: reserved:NAME, operator: DoesNotExist} for what is not meant",
             of_key=True,
         )
 

@@ -10,14 +10,13 @@ from bpfence.dialects.cilium.prefixes import is_inside
 from bpfence.identity.inventory import Inventory, Pod
 from bpfence.ir import expressions as ir
 
-DEFAULT_CLUSTER = "default"
-
 
 class Pods:
     """The pods on the pod network, by port name, with their qualified labels (made when asked for, then kept)."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.all = tuple(pod for pod in inventory.pods if not pod.host_network)
+        self._cluster = inventory.cluster
         self._namespaces = {item.name: item.labels for item in inventory.namespaces}
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
         self._by_port: dict[str, dict[tuple[str, str], Pod]] = {}
@@ -44,7 +43,8 @@ class Pods:
         labels["meta:name"] = pod.name
         labels["meta:namespace"] = pod.namespace
         labels["meta:serviceaccount"] = pod.service_account
-        labels["meta:cluster"] = DEFAULT_CLUSTER
+        labels["meta:cluster"] = pod.cluster or self._cluster
+        labels.update((f"reserved:{name}", "") for name in pod.reserved)
         return labels
 
     def selects(self, expression: ir.LabelExpr, pod: Pod) -> bool:

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from bpfence.dialects.cilium.labels import (
     ANY,
+    CLUSTER_KEY,
     DERIVED_KEYS,
     K8S,
     NAMESPACE_KEY,
@@ -35,10 +36,29 @@ NAMESPACE_EXISTS = ir.LabelTest(("meta:namespace",), ir.LabelOperator.EXISTS)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the inventory says that selectors and entities need. ``pod``: the pods that label selectors see."""
+    """What the inventory says that selectors and entities need. ``pod``: the pods that label selectors see.
+
+    ``special``: reserved labels that some endpoints have in place of labels (health, ingress). A pod in state ``init``
+    has its own labels besides: for Cilium it has none and is closed, here policies select it as always.
+    ``mesh_of``: the own cluster's name when there are pods of other clusters, else empty. ``own_peers``: whether a peer
+    selector that names no cluster means the own one.
+    """
 
     pod: ir.LabelExpr
     api_server: ir.PeerExpr
+    special: tuple[str, ...] = ()
+    mesh_of: str = ""
+    own_peers: bool = False
+
+    @property
+    def own(self) -> tuple[ir.LabelExpr, ...]:
+        """The test that an object is of the own cluster, where that makes a difference."""
+        return (ir.LabelTest(("meta:cluster",), ir.LabelOperator.IN, (self.mesh_of,)),) if self.mesh_of else ()
+
+
+def special_endpoints(name: str) -> ir.LabelExpr:
+    """Endpoints with the reserved label in place of labels."""
+    return ir.all_labels(ir.POD, ir.LabelTest((f"reserved:{name}",), ir.LabelOperator.EXISTS))
 
 
 def in_namespace(namespace: str) -> ir.LabelTest:
@@ -47,12 +67,23 @@ def in_namespace(namespace: str) -> ir.LabelTest:
 
 
 def lower_subject(tests: Sequence[Test], namespace: str, cluster: Cluster) -> ir.LabelExpr:
-    """``endpointSelector``: pods, of one namespace unless the policy is clusterwide (empty)."""
+    """``endpointSelector``: pods, of one namespace unless the policy is clusterwide (empty).
+
+    Endpoints with a reserved label in place of labels have no namespace.
+    """
     scope = [in_namespace(namespace)] if namespace else []
     expressions = [_pod_test(test) for test in tests]
-    if ir.NO_LABELS in expressions:
-        return ir.NO_LABELS
-    return ir.all_labels(cluster.pod, *scope, *expressions)
+    classes: list[ir.LabelExpr] = []
+    if ir.NO_LABELS not in expressions:
+        classes.append(ir.all_labels(cluster.pod, *cluster.own, *scope, *expressions))
+    if not namespace:
+        classes += [special_endpoints(name) for name in cluster.special if accepts_special(tests, name)]
+    return classes[0] if len(classes) == 1 else ir.LabelAny(tuple(classes))
+
+
+def accepts_special(tests: Sequence[Test], name: str) -> bool:
+    """Whether a selector without a namespace matches an endpoint whose only label is this reserved one."""
+    return all(test.accepts("" if test.key.names(name, RESERVED) else None) for test in tests)
 
 
 def lower_hosts(tests: Sequence[Test]) -> ir.LabelExpr:
@@ -77,11 +108,17 @@ def lower_endpoints(tests: Sequence[Test], scope: ir.LabelTest | None, cluster: 
     expressions = [_pod_test(test) for test in tests]
     classes: list[ir.PeerExpr] = []
     if ir.NO_LABELS not in expressions:
-        scopes = () if scope is None else (scope,)
+        scopes: tuple[ir.LabelExpr, ...] = () if scope is None else (scope,)
+        if cluster.own_peers and not any(_names_cluster(test) for test in tests):
+            scopes = (*scopes, *cluster.own)
         classes.append(ir.HasObject(ir.all_labels(cluster.pod, *scopes, *expressions)))
     if scope is None:
         classes += _beyond_pods(tests, cluster)
     return ir.any_peer(*classes)
+
+
+def _names_cluster(test: Test) -> bool:
+    return test.key.source == RESERVED or test.key.names(CLUSTER_KEY)
 
 
 def lower_nodes(tests: Sequence[Test]) -> ir.PeerExpr:
@@ -103,7 +140,9 @@ def _beyond_pods(tests: Sequence[Test], cluster: Cluster) -> list[ir.PeerExpr]:
         candidates.append((ir.HasObject(ir.NODE), own))
     else:
         candidates += [(ir.OnOwnNode(), own), (OTHER_NODES, other)]
-    return [ir.all_peers(base, *conditions) for base, conditions in candidates if ir.NOBODY not in conditions]
+    found = [ir.all_peers(base, *conditions) for base, conditions in candidates if ir.NOBODY not in conditions]
+    special = (name for name in cluster.special if accepts_special(tests, name))
+    return [*found, *(ir.HasObject(special_endpoints(name)) for name in special)]
 
 
 def _pod_test(test: Test) -> ir.LabelExpr:
