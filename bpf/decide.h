@@ -19,7 +19,7 @@ static __always_inline __u32 decide(const struct packet *packet, __u32 peer, con
 				    const struct slot_header *facts)
 {
 	__u32 zero = 0, row = ingress ? rows->ingress : rows->egress, l4;
-	__u16 *table = (__u16 *)cells.lookup(&zero);
+	kept_cell *table = (kept_cell *)cells.lookup(&zero);
 	__u64 index;
 
 	if (row == UNRESTRICTED)
@@ -30,7 +30,7 @@ static __always_inline __u32 decide(const struct packet *packet, __u32 peer, con
 	index = (__u64)peer * facts->l4_stride + l4 + row;
 	if (index >= CELLS)
 		return CELL_BROKEN;
-	return table[index];
+	return (__u32)table[index] << CELL_SHIFT;
 }
 
 static __always_inline int denied_by(__u32 cell)

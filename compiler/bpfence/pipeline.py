@@ -183,5 +183,5 @@ def _only_pod_node(world: World, host: str) -> str:
 
 
 def _require_known(world: World, node: str) -> None:
-    if world.nodes and node not in world.nodes and all(pod.node != node for pod in world.pods):
+    if world.nodes and node not in world.nodes and all(item.node != node for item in world.entities):
         raise UsageError(f"the inventory has no node {node}; it has {', '.join(world.nodes[:10])}")

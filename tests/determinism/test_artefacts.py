@@ -53,9 +53,16 @@ def test_twice_the_same(name: str, tmp_path: Path) -> None:
 
 @each_sample
 def test_the_order_of_the_files_does_not_matter(name: str, tmp_path: Path) -> None:
-    paths = [str(path) for path in inputs_of(name)]
-    assert len(paths) > 1
-    assert compiled_bytes(paths, tmp_path / "one") == compiled_bytes(paths[::-1], tmp_path / "two")
+    """Every document in a file of its own."""
+    documents = [text for path in inputs_of(name) for text in path.read_text().split("\n---\n")]
+    paths = [tmp_path / f"{number}.yaml" for number in range(len(documents))]
+    for path, text in zip(paths, documents, strict=True):
+        path.write_text(text)
+    in_order = [str(path) for path in paths]
+    assert len(in_order) > 2
+    first = compiled_bytes(in_order, tmp_path / "one")
+    assert first == compiled_bytes(in_order[::-1], tmp_path / "two")
+    assert first == compiled_bytes(in_order[1::2] + in_order[::2], tmp_path / "three")
 
 
 @each_sample

@@ -1,4 +1,6 @@
-"""Running a property: a fixed number of examples always, more of them with ``BPFENCE_FUZZ_MINUTES`` in the environment."""
+"""Running a property: a fixed number of examples always, more of them with ``BPFENCE_FUZZ_MINUTES`` or
+``BPFENCE_FUZZ_SECONDS`` in the environment.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,21 @@ from hypothesis import given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 Example = TypeVar("Example")
-MINUTES = "BPFENCE_FUZZ_MINUTES"
+MINUTES, SECONDS = "BPFENCE_FUZZ_MINUTES", "BPFENCE_FUZZ_SECONDS"
 ROUND = 50
 """examples in each further round"""
 
 
 def run_examples(examine: Callable[[Example], None], strategy: SearchStrategy[Example], examples: int) -> None:
-    """The fixed examples; then, for as many minutes as asked, rounds of others. The message of a failure has its seed."""
+    """The fixed examples; then, for as long as asked, rounds of others. The message of a failure has its seed."""
     settings(max_examples=examples)(given(strategy)(examine))()
-    end = time.monotonic() + 60 * float(os.environ.get(MINUTES, "0"))
+    end = time.monotonic() + 60 * float(os.environ.get(MINUTES, "0")) + float(os.environ.get(SECONDS, "0"))
     first = time.time_ns() % 1_000_000
     for number in count(first):
         if time.monotonic() >= end:
             return
         try:
             seed(number)(settings(max_examples=ROUND, derandomize=False)(given(strategy)(examine)))()
-        except AssertionError as error:
+        except Exception as error:
             error.add_note(f"found with seed {number}")
             raise

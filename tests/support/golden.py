@@ -20,13 +20,13 @@ from bpfence.emit.artefact import LayerDecision, RowEntry
 from bpfence.flows import PORT_PROTOCOLS, Flow, protocol_name
 from bpfence.loading import LoadedInput, load_input
 from bpfence.options import Options
-from bpfence.pipeline import Compiled, analyse, check_program, compile_with_classification
+from bpfence.pipeline import Compiled, analyse, check_program, compile_artefact, compile_with_classification
 from bpfence.plan.layout import CELL_ALLOW, CELL_DECISION_MASK
-from bpfence.resources import resource_dir
 from bpfence.semantics import ReferenceWorld, decide
 from bpfence.simulate.simulator import Packet, Simulator
 
 NODE = "n1"
+INVENTORY = "cluster.yaml"
 FLOW = re.compile(r"(\S+) > (\S+) ([a-z0-9]+)/([0-9]+)(?: from ([0-9]+))?")
 
 
@@ -47,15 +47,19 @@ def golden_texts(folder: Path) -> dict[str, str]:
         "identities.json": json.dumps(artefact.identities, indent=1, sort_keys=True),
         "tables.txt": "\n".join(table_lines(compiled)),
         "report.txt": artefact.report,
-        "program.txt": "\n".join(special_lines(artefact.programs["workload.c"])),
+        "program.txt": "\n".join(special_lines(artefact.programs["workload.c"], _plain_program(options))),
         "verdicts.txt": "\n".join(verdict_lines(folder / "flows.txt", load_input(paths, options), options)),
     }
 
 
-def special_lines(program: str) -> Iterator[str]:
-    """The lines that are of this policy's program alone, not of the headers that all share."""
-    shared = {line for path in resource_dir("bpf").rglob("*.h") for line in path.read_text().splitlines()}
-    return (line for line in program.splitlines() if line not in shared)
+def _plain_program(options: Options) -> str:
+    return compile_artefact(load_input([INVENTORY], options), options).programs["workload.c"]
+
+
+def special_lines(program: str, plain: str) -> Iterator[str]:
+    """The lines that this input's program has and ``plain``, the program for no policy at all, has not."""
+    common = set(plain.splitlines())
+    return (line for line in program.splitlines() if line not in common)
 
 
 def table_lines(compiled: Compiled) -> Iterator[str]:

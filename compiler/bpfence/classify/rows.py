@@ -169,6 +169,8 @@ def _selected(choices: Choices, profile: int, direction: Direction) -> tuple[Pol
 
 
 def _own_numbers(owners: tuple[Entity, ...], names: frozenset[tuple[str, int]]) -> PortNumbers:
+    if not names:
+        return {}
     numbers: dict[tuple[str, int], list[int]] = {}
     for name, protocol, number in sorted({port for entity in owners for port in entity.ports}):
         if (name, protocol) in names:

@@ -38,7 +38,7 @@ def emit_workload_program(plan: Plan, notes: Sequence[str] = ()) -> str:
         comment_block(header),
         fragment("protocols.h"),
         constants(_workload_constants(plan)),
-        _address4_block(plan.features),
+        _element_types(plan.features),
         *(struct.c_text() for struct in _structs(plan)),
         *(pinned_map("array", "__u32", table.size, table.name, 1, table.comment) for table in plan.tables()),
         *_slot_shared_maps(),
@@ -57,7 +57,7 @@ def emit_decision(plan: Plan) -> str:
     parts = [
         fragment("protocols.h"),
         constants(_workload_constants(plan)),
-        _address4_block(plan.features),
+        _element_types(plan.features),
         *(struct.c_text() for struct in _structs(plan)),
         *(pinned_map("array", "__u32", table.size, table.name, 1, table.comment) for table in tables),
         fragment("scratch.h"),
@@ -115,6 +115,7 @@ def _decision_fragments(features: Features) -> tuple[str, ...]:
     return (
         "peer4.h",
         "peer6.h" if features.address6 else "peer6_default.h",
+        "port_place.h",
         "l4_source_ports.h" if features.source_ports else "l4_ports.h",
         "l4.h",
         "decide.h",
@@ -196,9 +197,17 @@ def _reasons() -> dict[str, int | str]:
     return {f"REASON_{name.upper().replace('-', '_')}": index for index, name in enumerate(layout.REASONS)}
 
 
-def _address4_block(features: Features) -> str:
-    kind = "__u32" if features.wide_blocks else "__u16"
-    return f"/* Number of a third-level block. */\ntypedef {kind} address4_l2_block;\n"
+def _element_types(features: Features) -> str:
+    block = "__u32" if features.wide_blocks else "__u16"
+    cell, shift = ("__u8", layout.CELL_NARROW_SHIFT) if features.narrow_cells else ("__u16", 0)
+    lines = [
+        "/* Number of a third-level block. */",
+        f"typedef {block} address4_l2_block;",
+        "/* What is kept of a cell: its bits from CELL_SHIFT on. */",
+        f"typedef {cell} kept_cell;",
+        f"#define CELL_SHIFT {shift}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _slot_shared_maps() -> list[str]:

@@ -9,10 +9,18 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bpfence.classify.classification import Classification
 from bpfence.plan.build import PlannedTables, endpoint_rows
-from bpfence.plan.layout import ADDRESS6_LENGTH, HEADER, UNRESTRICTED, address6_mask, endpoint_struct
+from bpfence.plan.layout import (
+    ADDRESS6_LENGTH,
+    CELL_NARROW_SHIFT,
+    HEADER,
+    UNRESTRICTED,
+    address6_mask,
+    endpoint_struct,
+)
 from bpfence.plan.plan import TableSpec
 
 
@@ -34,7 +42,7 @@ def emit_tables(planned: PlannedTables, classification: Classification) -> dict[
         "port_pairs": b"" if planned.l4.pairs is None else planned.l4.pairs.astype("<u2").tobytes(),
         "icmp": planned.l4.icmp.astype("<u2").tobytes(),
         "protocols": planned.l4.protocols.astype("<u2").tobytes(),
-        "cells": planned.cells.astype("<u2").tobytes(),
+        "cells": _cells(planned).tobytes(),
     }
     return {spec.name: _padded(spec, contents[spec.name]) for spec in planned.plan.tables()}
 
@@ -69,6 +77,12 @@ def _header(planned: PlannedTables) -> bytes:
     header["address6_lengths"] = len(planned.address6.lengths)
     header["source_stride"] = planned.l4.source_stride
     return header.tobytes()
+
+
+def _cells(planned: PlannedTables) -> NDArray[np.unsignedinteger]:
+    if planned.plan.features.narrow_cells:
+        return (planned.cells >> CELL_NARROW_SHIFT).astype("u1")
+    return planned.cells.astype("<u2")
 
 
 def _lengths6(planned: PlannedTables) -> bytes:

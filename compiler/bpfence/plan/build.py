@@ -62,7 +62,9 @@ def plan_tables(classification: Classification, endpoints: Sequence[Entity]) -> 
         np.concatenate([part.reshape(-1) for part in merged.cells]) if merged.cells else np.zeros(0, dtype=np.uint16)
     )
     offsets = tuple(number * size for number in merged.cells_of_row)
-    plan = Plan(_features(address4, address6, l4), _geometry(endpoints, address4, address6, l4, len(cells)))
+    plan = Plan(
+        _features(address4, address6, l4, merged.provenance), _geometry(endpoints, address4, address6, l4, len(cells))
+    )
     return PlannedTables(plan, tuple(endpoints), address4, address6, l4, cells, offsets, merged.peers, merged.l4)
 
 
@@ -107,12 +109,13 @@ def _uncovered(prefix: Prefix, following: int, peers: PeerClasses) -> int | None
     return None
 
 
-def _features(address4: Address4Table, address6: Address6Table, l4: L4Tables) -> Features:
+def _features(address4: Address4Table, address6: Address6Table, l4: L4Tables, provenance: bool) -> Features:
     return Features(
         address6=address6.used > 0,
         source_ports=l4.pairs is not None,
         icmp_codes=l4.icmp_codes,
         wide_blocks=len(address4.level3) > WIDE,
+        narrow_cells=not provenance,
     )
 
 

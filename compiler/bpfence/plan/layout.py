@@ -92,6 +92,9 @@ CELL_NEXT = 0x1000
 CELL_DECISION_MASK = 0x0FFF
 """Decision number inside the row; 0 = kept out of the cell, look the rule up in the artefact."""
 
+CELL_NARROW_SHIFT = 8
+"""A narrow cell is the upper byte of a cell."""
+
 UNRESTRICTED = 0xFFFFFFFF
 """A row that is not there: nothing restricts the endpoint in that direction."""
 

@@ -33,6 +33,8 @@ class Features:
     """Some rule has an ICMP code criterion: the icmp table is indexed by type and code."""
     wide_blocks: bool = False
     """More than 65,535 third-level IPv4 blocks: ``address4_l2`` holds 32-bit block numbers."""
+    narrow_cells: bool = False
+    """Cells carry no decision numbers, so their upper byte is all of them that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Plan:
         g, f = self.geometry, self.features
         endpoint = endpoint_struct(g.own4, g.own6)
         block = 4 if f.wide_blocks else 2
+        cell = 1 if f.narrow_cells else 2
         specs = [
             TableSpec("header", "struct slot_header", 1, HEADER.size, "facts about the slot"),
             TableSpec(
@@ -136,7 +139,13 @@ class Plan:
                 512,
                 "protocol to L4 class when ports or types can't be read or do not exist",
             ),
-            TableSpec("cells", "u16", g.cells, g.cells * 2, "row + peer class * l4_stride + L4 class to verdict"),
+            TableSpec(
+                "cells",
+                f"u{cell * 8}",
+                g.cells,
+                g.cells * cell,
+                "row + peer class * l4_stride + L4 class to verdict",
+            ),
         ]
         return tuple(specs)
 

@@ -21,6 +21,7 @@ from bpfence.plan.layout import (
     CELL_ALLOW,
     CELL_DECISION_MASK,
     CELL_LOG,
+    CELL_NARROW_SHIFT,
     CELL_NEXT,
     HEADER,
     UNRESTRICTED,
@@ -94,6 +95,9 @@ class Simulator:
         self._icmp = _shorts(images["icmp"])
         self._protocols = _shorts(images["protocols"])
         self._cells = _shorts(images["cells"])
+        if manifest.features["narrow_cells"]:
+            narrow = np.frombuffer(images["cells"], dtype="u1").astype(np.uint16)
+            self._cells = narrow << np.uint16(CELL_NARROW_SHIFT)
 
     def decide(self, packet: Packet) -> Answer:
         """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not
