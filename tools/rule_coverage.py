@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes docs/coverage.md: which packet tables and which refusals the tests have, per policy language.
 
-Read from tests/packets/*.yaml and policies/bad/*. ``--check`` writes nothing and exits 1 when the file is out of date.
+Read from tests/packets/*.yaml, policies/samples, policies/bad and policies/lint. ``--check`` writes nothing and exits
+1 when the file is out of date.
 Run it with the Python of the virtual environment.
 """
 
@@ -17,6 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "coverage.md"
+PROMISE = re.compile(r"^# (allow|deny|refused): (\S+)", re.MULTILINE)
 EXPECT = re.compile(r"# expect: ([A-Z0-9]+\d{3}):\d+")
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "|<*_[`"})
 LANGUAGES = {
@@ -60,11 +62,28 @@ def document() -> str:
             lines += _table_lines(path)
     lines += [
         "",
+        "## Samples",
+        "",
+        "Policies in the style of the languages' own documentation, with the verdicts they promise in their comments.",
+        "`explain` and the evaluator must both keep them, and `check` must say no more than they announce.",
+    ]
+    for folder in sorted(path for path in ROOT.glob("policies/samples/*") if path.is_dir()):
+        lines += _sample_lines(folder)
+    lines += [
+        "",
         "## Refusals",
         "",
         "Input that must fail, each with one code at one line. [diagnostics.md](diagnostics.md) has the messages.",
     ]
     for folder in sorted(path for path in ROOT.glob("policies/bad/*") if path.is_dir()):
+        lines += _refusal_lines(folder)
+    lines += [
+        "",
+        "## Warnings and notes",
+        "",
+        "Input that compiles and must be remarked on, with one code at one line.",
+    ]
+    for folder in sorted(path for path in ROOT.glob("policies/lint/*") if path.is_dir()):
         lines += _refusal_lines(folder)
     return "\n".join((*lines, ""))
 
@@ -85,6 +104,23 @@ def _table_line(table: dict[str, Any]) -> str:
     twin = "yes" if table.get("twin", True) else "no"
     name = str(table["name"]).translate(MARKDOWN)
     return f"| {name} | {len(verdicts)} | {verdicts.count('allow')} | {verdicts.count('deny')} | {twin} |"
+
+
+def _sample_lines(folder: Path) -> Iterator[str]:
+    samples = sorted(folder.glob("*.yaml"))
+    yield ""
+    yield f"### {folder.name}: {len(samples)} samples"
+    yield ""
+    for path in samples:
+        words = PROMISE.findall(path.read_text())
+        refused = [code for word, code in words if word == "refused"]
+        verdicts = [word for word, _ in words]
+        promise = (
+            f"refused with {refused[0]}"
+            if refused
+            else f"{verdicts.count('allow')} allow, {verdicts.count('deny')} deny"
+        )
+        yield f"- [{path.stem}](../{path.relative_to(ROOT).as_posix()}): {promise}"
 
 
 def _refusal_lines(folder: Path) -> Iterator[str]:

@@ -47,6 +47,7 @@ class Analysed:
         return self.node_settings.get(node, self.settings)
 
 
+@collection_paused()
 def check_program(loaded: LoadedInput, options: Options) -> None:
     """Everything `check` says beyond reading: lowering, references, lint. Adds to ``loaded.diagnostics``."""
     if loaded.diagnostics.has_errors:

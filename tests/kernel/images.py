@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import numpy as np
 
-from bpfence.plan.address6 import Entry, place_entries
+from bpfence.plan.address6 import gather_blocks, place_entries
 from bpfence.plan.layout import (
     ADDRESS6_LENGTH,
     CELL_ALLOW,
@@ -27,7 +27,7 @@ PORT_TABLE = {6: 0, 17: 1, 132: 2}
 PLAIN = Plan(Features(), Geometry(16, 4, 2, 2, 4, 16, 4, 1, 1, 1024))
 FULL = Plan(
     Features(address6=True, source_ports=True, icmp_codes=True, wide_blocks=True),
-    Geometry(16, 4, 2, 2, 4, 16, 1024, 129, 64, 1024),
+    Geometry(16, 4, 2, 2, 4, 16, 1024, 129, 64, 1024, address6_blocks=4),
 )
 
 
@@ -92,15 +92,17 @@ class Tables:
     def peer6(self, prefixes: dict[str, int], default: int = 0) -> None:
         """IPv6 prefixes get their classes."""
         networks = {IPv6Network(text): peer for text, peer in prefixes.items()}
-        lengths = sorted({network.prefixlen for network in networks}, reverse=True)
+        rows = sorted(((int(n.network_address), n.prefixlen), peer) for n, peer in networks.items())
+        entries, blocks = gather_blocks(rows, default)
+        lengths = sorted({entry.prefix[1] for entry in entries}, reverse=True)
         self.header["peer6_default"] = default
         self.header["address6_lengths"] = len(lengths)
         for place, length in zip(self.images["address6_lengths"].view(ADDRESS6_LENGTH.dtype), lengths, strict=False):
             mask = int(IPv6Network((0, length)).netmask)
             place["upper"], place["lower"], place["length"] = mask >> 64, mask & (1 << 64) - 1, length
-        entries = [Entry((int(n.network_address), n.prefixlen), peer) for n, peer in networks.items()]
         placed = place_entries(entries, self.plan.geometry.address6_slots, SEED)
         assert placed is not None
+        self.images["address6_blocks"].view(np.uint16)[: blocks.size] = blocks.reshape(-1)
         for name, content in zip(("address6", "address6_displacements"), placed, strict=True):
             self.images[name][:] = content.view(np.uint8)
 

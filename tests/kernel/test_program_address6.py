@@ -51,7 +51,17 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_longest_prefix_gives_the_class(plane: Plane, case: str) -> None:
-    text = random_prefixes(*CASES[case])
+    ask(plane, random_prefixes(*CASES[case]))
+
+
+def test_addresses_close_together_are_told_apart(plane: Plane) -> None:
+    """The pods of two nodes: a block of classes for each."""
+    pods = {f"fd01::{node}:{pod:x}/128": 1 + (node + pod) % 7 for node in (1, 2) for pod in range(0, 256, 5)}
+    ask(plane, {**pods, "fd01::1:f0/124": 3, "fd01::/64": 2})
+
+
+def ask(plane: Plane, text: dict[str, int]) -> None:
+    """The addresses at the borders of every prefix are of the class of their longest one."""
     prefixes = {IPv6Network(network): peer for network, peer in text.items()}
     asked = sorted({address for network in prefixes for address in borders(network)})
     packets = [frames.ip(str(address), POD6, 89, b"") for address in asked]

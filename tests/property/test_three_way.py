@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import note
 
+from bpfence.errors import BpfenceError
 from bpfence.loader.trial import Trial
+from bpfence.simulate.simulator import Packet
 from support.fuzzing import run_examples
-from support.policy_strategies import GeneratedInput, Refusals, document_text, inputs
-from support.voices import Voices, sample_packets
+from support.policy_strategies import GeneratedInput, Object, Refusals, document_text, inputs
+from support.reduction import reduced
+from support.voices import Disagreement, Voices, sample_packets
 from support.written import written_addresses, written_l4
 
 MIXES = (
@@ -49,16 +51,39 @@ def _compare(languages: Sequence[str], folder: Path, examples: int, place: Trial
     refusals = Refusals()
 
     def examine(case: GeneratedInput) -> None:
-        loaded = refusals.load(case, folder)
-        note(f"{case.options}\n{document_text(case.policies)}")
-        voices = Voices(loaded, case.options)
+        voices = Voices(refusals.load(case, folder), case.options)
         objects = (*case.inventory, *case.policies)
         addresses, points = written_addresses(objects), written_l4(objects)
         for node in voices.nodes:
             compiled = voices.compiled(node)
             packets = sample_packets(compiled, addresses, points, PACKETS)
             differing = list(voices.disagreements(compiled, packets, place))
-            assert not differing, "\n".join(map(str, differing[:5]))
+            assert not differing, _report(case, node, differing[:5], folder, place)
 
     run_examples(examine, inputs(languages), examples)
     refusals.check()
+
+
+def _report(
+    case: GeneratedInput, node: str, differing: Sequence[Disagreement], folder: Path, place: Trial | None
+) -> str:
+    """The packets, and the policies without which they are not answered differently."""
+    packets = [item.packet for item in differing[:1]]
+
+    def fails(policies: list[Object]) -> bool:
+        smaller = GeneratedInput(case.inventory, tuple(policies), case.options)
+        return bool(_differing(smaller, node, packets, folder, place))
+
+    policies = reduced(list(case.policies), fails)
+    lines = [*map(str, differing), str(case.options), document_text(case.inventory), "---", document_text(policies)]
+    return "\n".join(lines)
+
+
+def _differing(
+    case: GeneratedInput, node: str, packets: Sequence[Packet], folder: Path, place: Trial | None
+) -> list[Disagreement]:
+    try:
+        voices = Voices(case.load(folder), case.options)
+        return list(voices.disagreements(voices.compiled(node), packets, place))
+    except BpfenceError:
+        return []

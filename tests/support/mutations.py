@@ -20,7 +20,8 @@ WORDS = (
     "podSelector", "namespaceSelector", "ports", "spec", "metadata", "apiVersion", "kind", "items", "ingress",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 53, 65535, 65536, 10**30, 0.5, -0.0, 1e308, "", " ", "a", "A_b", "-", "*", "**.", "a" * 300,
+    None, True, False, 0, -1, 1, 53, 65535, 65536, 10**30, 0.5, -0.0, 1e308, "", " ", "a", "A_b", "-", "*", "**.",
+    "a" * 300,
     "80", "080", "1:2", "9:5", "http", "TCP", "tcp", "ICMPv6", "Ingress", "Allow", "Deny", "Pass", "Log", "default",
     "10.0.0.0/8", "10.0.0.1/33", "0.0.0.0/0", "::/0", "fe80::1%eth0", "::ffff:10.0.0.0/104", "1.2.3.4", "999.1.1.1",
     "all()", "global()", "has(a)", "a == 'b'", "!(", "a in {'b', \"c\"}", "*.example.com", "..", "example.com.",
@@ -28,17 +29,24 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-@cache
-def texts() -> tuple[str, ...]:
-    """The text of every sample that is not very long."""
-    return tuple(text for path in sorted(POLICIES.rglob("*.yaml")) if len(text := path.read_text()) < 8_000)
+NAMED = ("Tier", "FelixConfiguration", "BaselineAdminNetworkPolicy", "Profile", "CiliumCIDRGroup")
+"""kinds that others refer to, or of which there is one"""
 
 
 @cache
-def objects() -> tuple[dict[str, Any], ...]:
-    """Every object of the samples that are valid YAML."""
+def texts() -> dict[str, str]:
+    """The text of every sample that is not very long, by its path."""
+    files = {path.relative_to(POLICIES).as_posix(): path.read_text() for path in sorted(POLICIES.rglob("*.yaml"))}
+    return {path: text for path, text in files.items() if len(text) < 8_000}
+
+
+@cache
+def objects(*, sound: bool = False) -> tuple[dict[str, Any], ...]:
+    """Every object of the samples that are valid YAML. ``sound``: those of samples without mistakes."""
     found: list[dict[str, Any]] = []
-    for text in texts():
+    for path, text in texts().items():
+        if sound and path.startswith("bad/"):
+            continue
         try:
             found.extend(_unwrapped(yaml.load_all(text, yaml.CSafeLoader)))
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -65,7 +73,7 @@ def _unwrapped(values: Any) -> Iterator[dict[str, Any]]:
 @st.composite
 def broken_texts(draw: st.DrawFn) -> str:
     """A sample with one to five edits, or something that was never YAML."""
-    text = draw(st.sampled_from(texts()))
+    text = draw(st.sampled_from(tuple(texts().values())))
     for _ in range(draw(st.integers(1, 5))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.integers(0, 40)))
@@ -76,11 +84,24 @@ def broken_texts(draw: st.DrawFn) -> str:
 
 @st.composite
 def broken_objects(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """One to four objects of the samples, of which some have edits anywhere inside."""
-    chosen = [deepcopy(draw(st.sampled_from(objects()))) for _ in range(draw(st.integers(1, 4)))]
-    for _ in range(draw(st.integers(1, 4))):
+    """One to four objects of the samples under names of their own, with a few edits anywhere inside.
+
+    Most are of sound samples: one mistake hides what later stages would do.
+    """
+    kinds = [draw(st.integers(0, 5)) > 0 for _ in range(draw(st.integers(1, 4)))]
+    chosen = [_named(draw(st.sampled_from(objects(sound=sound))), number) for number, sound in enumerate(kinds)]
+    for _ in range(draw(st.integers(0, 2))):
         _edit(draw, draw(st.sampled_from(chosen)))
     return chosen
+
+
+def _named(item: dict[str, Any], number: int) -> dict[str, Any]:
+    """A copy that is no duplicate of the sample's other objects, nor of the cluster's."""
+    copy = deepcopy(item)
+    metadata = copy.get("metadata")
+    if isinstance(metadata, dict) and isinstance(metadata.get("name"), str) and copy.get("kind") not in NAMED:
+        metadata["name"] += f"-{number}"
+    return copy
 
 
 def _edit(draw: st.DrawFn, item: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.bench.fixture import ADDRESSES, PORT_SPECS, Fixture, Grant, PortSpec, address
+from bpfence.bench.fixture import PORT_SPECS, Fixture, Grant, PortSpec, address
 from bpfence.plan.layout import Field, Struct, check_layout
 
 IDENTITY_KEY = check_layout(Struct("identity_key", (
@@ -41,21 +41,21 @@ Records = NDArray[np.void]
 
 def identity_entries(fixture: Fixture) -> tuple[Records, Records]:
     """Keys and values of the address map, both families."""
-    keys = np.zeros(2 * ADDRESSES, dtype=IDENTITY_KEY.dtype)
-    values = np.zeros(2 * ADDRESSES, dtype=IDENTITY_ENTRY.dtype)
-    values["identity"] = FIRST_IDENTITY + np.tile(fixture.workload_of, 2)
-    keys["prefix_length"][:ADDRESSES], keys["prefix_length"][ADDRESSES:] = 64, 160
-    keys["family"][:ADDRESSES], keys["family"][ADDRESSES:] = 4, 6
-    for family, first in ((4, 0), (6, ADDRESSES)):
-        packed = b"".join(address(number, family).packed for number in range(ADDRESSES))
-        words = np.frombuffer(packed, dtype="<u4").reshape(ADDRESSES, -1)
-        keys["address"][first : first + ADDRESSES, : words.shape[1]] = words
-    return keys, values
+    count = fixture.addresses
+    keys = np.zeros((2, count), dtype=IDENTITY_KEY.dtype)
+    values = np.zeros((2, count), dtype=IDENTITY_ENTRY.dtype)
+    values["identity"] = FIRST_IDENTITY + fixture.workload_of
+    for half, family, prefix_length in zip(keys, (4, 6), (64, 160), strict=True):
+        half["prefix_length"], half["family"] = prefix_length, family
+        packed = b"".join(address(number, family).packed for number in range(count))
+        words = np.frombuffer(packed, dtype="<u4").reshape(count, -1)
+        half["address"][:, : words.shape[1]] = words
+    return keys.reshape(-1), values.reshape(-1)
 
 
 def policy_entries(fixture: Fixture) -> tuple[Records, Records]:
     """Keys and values of the policy map, all of them allows."""
-    places = sorted(place for grant in fixture.grants for place in _places(grant))
+    places = sorted(place for grant in fixture.grants for place in _places(grant, fixture.apps))
     places = _without_covered(dict.fromkeys(places))
     keys = np.zeros(len(places), dtype=POLICY_KEY.dtype)
     identities, protocols, ports, lengths = (np.array(column) for column in zip(*places, strict=True))
@@ -69,8 +69,8 @@ Place = tuple[int, int, int, int]
 """(identity, protocol, first port, prefix length)"""
 
 
-def _places(grant: Grant) -> Iterator[Place]:
-    identities = [0] if grant.app is None else [FIRST_IDENTITY + workload for workload in grant.workloads]
+def _places(grant: Grant, apps: int) -> Iterator[Place]:
+    identities = [0] if grant.app is None else [FIRST_IDENTITY + workload for workload in grant.workloads(apps)]
     for first, length in _PREFIXES[grant.ports]:
         for identity in identities:
             yield identity, grant.ports[0], first, length

@@ -53,6 +53,7 @@ class DecisionSet:
     """The three programs for one fixture and family."""
 
     rules: int
+    addresses: int
     family: int
     programs: dict[str, Program]
     control: Map
@@ -63,11 +64,11 @@ class DecisionSet:
         """Ask about these from now on."""
         write_array(self.keys, keys.records(self.family))
 
-    def answers(self, subject: str) -> NDArray[np.bool_]:
-        """The verdict on every key in use, one by one."""
+    def answers(self, subject: str, count: int) -> NDArray[np.bool_]:
+        """The verdicts on the first keys in use, one by one."""
         self._reset(1)
         runner = TestRunner(self.programs[subject].fd)
-        return np.array([runner.run(FRAME) == 1 for _ in range(COUNT)])
+        return np.array([runner.run(FRAME) == 1 for _ in range(count)])
 
     def time(self, subject: str, decisions: int, per_run: int = ROUND) -> Timing:
         """Ask about so many keys in a row, ``per_run`` in each run of the program."""
@@ -120,11 +121,11 @@ def load_fixture(place: Place, fixture: Fixture, artefact: Artefact, families: t
     place.prefixes("bench_identities", *identity_entries(fixture))
     policy = place.prefixes("bench_policy", *policy_entries(fixture))
     entries = policy.info.entries
-    sets = tuple(_load_family(place, artefact, len(fixture.grants), family, entries) for family in families)
+    sets = tuple(_load_family(place, artefact, fixture, family, entries) for family in families)
     return LoadedFixture(sets, entries, sum(len(image) for image in tables.values()))
 
 
-def _load_family(place: Place, artefact: Artefact, rules: int, family: int, entries: int) -> DecisionSet:
+def _load_family(place: Place, artefact: Artefact, fixture: Fixture, family: int, entries: int) -> DecisionSet:
     own = place.below(f"family{family}")
     control = own.array("bench_control", bytes(_CONTROL.size))
     keys = own.array("bench_keys", bytes(COUNT * KEY_SIZE))
@@ -132,7 +133,7 @@ def _load_family(place: Place, artefact: Artefact, rules: int, family: int, entr
     functions = {f"bench_{subject.replace('-', '_')}": subject for subject in SUBJECTS}
     loaded = own.programs(text, tuple(functions), place.pins())
     programs = {subject: loaded[function] for function, subject in functions.items()}
-    return DecisionSet(rules, family, programs, control, keys, _ingress_row(artefact))
+    return DecisionSet(len(fixture.grants), fixture.addresses, family, programs, control, keys, _ingress_row(artefact))
 
 
 def _ingress_row(artefact: Artefact) -> int:

@@ -5,13 +5,10 @@ grants per workload for
 the layout that ours is compared with, and the expected verdict of any packet, worked out from the rules alone.
 
 - 4,096 workloads of 16 pods each; every pod has an IPv4 address of 10.64.0.0/16 and an IPv6 address of fd00:64::/112,
-dealt out at random,
-so that the pods of a workload are strangers in the address space. A workload is an identity: labels ``app`` (1,024
-values) and ``track``
-  (4 values).
+  dealt out at random, so that the pods of a workload are strangers in the address space. A workload is an identity:
+  labels ``app`` (1,024 values) and ``track`` (4 values).
 - A rule allows ingress from one app (4 workloads, 64 pods) or one workload (16 pods) to one port or port range. All
-rules are distinct,
-  drawn at random, the same ones every time. The first rule allows every peer on one port.
+  rules are distinct, drawn at random, the same ones every time. The first rule allows every peer on one port.
 - Ports: 24 TCP and 7 UDP services, 7 TCP and 4 UDP ranges of 3 to 12,000 ports. What no rule allows is denied.
 """
 
@@ -29,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.identity.inventory import Inventory, Namespace, Pod
+from bpfence.identity.inventory import Address, Inventory, Namespace, Pod
 from bpfence.loading import LoadedInput, load_input
 from bpfence.options import Options
 from bpfence.source.spans import Span
@@ -56,13 +53,10 @@ PORT_SPECS: tuple[PortSpec, ...] = (
     *((UDP, *ports) for ports in _UDP_RANGES),
 )
 
-APPS, TRACKS = 1024, 4
-WORKLOADS = APPS * TRACKS
-ADDRESSES = 1 << 16
+APPS, TRACKS, REPLICAS = 1024, 4, 16
 BASE = {4: int(IPv4Address("10.64.0.0")), 6: int(IPv6Address("fd00:64::"))}
 SPACE, NODE, ENDPOINT = "bench", "here", "subject"
 RULES_PER_POLICY = 50
-MOST_RULES = APPS * (TRACKS + 1) * (len(PORT_SPECS) - 1)
 _SEED = 20260101
 _NOWHERE = Span("bench", 1, 1, 1, 1, "bench")
 
@@ -77,29 +71,35 @@ class Grant:
     app: int | None
     track: int | None = None
 
-    @property
-    def workloads(self) -> range:
-        """The workloads that the rule admits."""
+    def workloads(self, apps: int) -> range:
+        """The workloads that the rule admits, of so many apps."""
         if self.app is None:
-            return range(WORKLOADS)
+            return range(apps * TRACKS)
         first = self.app * TRACKS
         return range(first, first + TRACKS) if self.track is None else range(first + self.track, first + self.track + 1)
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """``workload_of[n]``: the workload of the pod with address number n, shape (65,536,)."""
+    """``workload_of[n]``: the workload of the pod with address number n, shape (addresses,)."""
 
     grants: tuple[Grant, ...]
     workload_of: NDArray[np.int64]
+    apps: int
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses of each family there are."""
+        return len(self.workload_of)
 
     @cached_property
     def specs_of_workload(self) -> NDArray[np.uint64]:
-        """Bit s is set when the workload may use port spec s; shape (4,096,)."""
+        """Bit s is set when the workload may use port spec s; shape (workloads,)."""
         bits = {spec: np.uint64(1 << number) for number, spec in enumerate(PORT_SPECS)}
-        result = np.zeros(WORKLOADS, dtype=np.uint64)
+        result = np.zeros(self.apps * TRACKS, dtype=np.uint64)
         for grant in self.grants:
-            result[grant.workloads.start : grant.workloads.stop] |= bits[grant.ports]
+            admitted = grant.workloads(self.apps)
+            result[admitted.start : admitted.stop] |= bits[grant.ports]
         return result
 
     def expected(
@@ -116,18 +116,18 @@ class Fixture:
         """
         path = folder / "policies.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": _policies(self.grants)}))
-        return replace(load_input([str(path)], options()), inventory=_inventory(self.workload_of))
+        return replace(load_input([str(path)], options()), inventory=_inventory(self))
 
 
-def make_fixture(rules: int) -> Fixture:
+def make_fixture(rules: int, apps: int = APPS) -> Fixture:
     """The fixture with so many rules; smaller ones are not parts of larger ones."""
-    if not 1 <= rules <= MOST_RULES:
-        raise ValueError(f"from 1 to {MOST_RULES} rules, not {rules}")
-    choose = random.Random(_SEED + rules)
-    kinds = choose.sample(range(APPS * (TRACKS + 1) * (len(PORT_SPECS) - 1)), rules - 1)
-    grants = (Grant(ANY_PEER, None), *(_grant(kind) for kind in kinds))
-    order = np.random.default_rng(_SEED).permutation(ADDRESSES)
-    return Fixture(grants, (order // (ADDRESSES // WORKLOADS)).astype(np.int64))
+    kinds = apps * (TRACKS + 1) * (len(PORT_SPECS) - 1)
+    if not 1 <= rules <= kinds + 1:
+        raise ValueError(f"from 1 to {kinds + 1} distinct rules, not {rules}")
+    chosen = random.Random(_SEED + rules).sample(range(kinds), rules - 1)
+    grants = (Grant(ANY_PEER, None), *(_grant(kind) for kind in chosen))
+    order = np.random.default_rng(_SEED).permutation(apps * TRACKS * REPLICAS)
+    return Fixture(grants, (order // REPLICAS).astype(np.int64), apps)
 
 
 def options() -> Options:
@@ -135,7 +135,7 @@ def options() -> Options:
     return Options(node=NODE)
 
 
-def address(number: int, family: int) -> IPv4Address | IPv6Address:
+def address(number: int, family: int) -> Address:
     """The address with that number."""
     return IPv4Address(BASE[4] + number) if family == 4 else IPv6Address(BASE[6] + number)
 
@@ -186,16 +186,17 @@ def _labels(app: int, track: int | None) -> Mapping[str, str]:
     return labels if track is None else {**labels, "track": f"track-{track}"}
 
 
-def _inventory(workload_of: NDArray[np.int64]) -> Inventory:
-    labels = [_labels(*divmod(workload, TRACKS)) for workload in range(WORKLOADS)]
-    subject = Pod(
-        SPACE, ENDPOINT, _NOWHERE, {"app": ENDPOINT}, NODE, (IPv4Address("10.63.0.1"), IPv6Address("fd00:63::1"))
-    )
+def _inventory(fixture: Fixture) -> Inventory:
+    labels = [_labels(*divmod(workload, TRACKS)) for workload in range(fixture.apps * TRACKS)]
     pods = [
-        Pod(
-            SPACE, f"pod-{number:05}", _NOWHERE, labels[workload], "elsewhere", (address(number, 4), address(number, 6))
-        )
-        for number, workload in enumerate(workload_of.tolist())
+        _pod(f"pod-{number:05}", labels[workload], "elsewhere", (address(number, 4), address(number, 6)))
+        for number, workload in enumerate(fixture.workload_of.tolist())
     ]
+    own = (IPv4Address("10.63.0.1"), IPv6Address("fd00:63::1"))
+    pods.append(_pod(ENDPOINT, {"app": ENDPOINT}, NODE, own))
     space = Namespace(SPACE, _NOWHERE, {"kubernetes.io/metadata.name": SPACE})
-    return Inventory(pods=(*pods, subject), namespaces=(space,), declared_kinds=frozenset({"Pod", "Namespace"}))
+    return Inventory(pods=tuple(pods), namespaces=(space,), declared_kinds=frozenset({"Pod", "Namespace"}))
+
+
+def _pod(name: str, labels: Mapping[str, str], node: str, addresses: tuple[Address, ...]) -> Pod:
+    return Pod(SPACE, name, _NOWHERE, labels, node, addresses)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.bench.fixture import ADDRESSES, BASE, PORT_SPECS, TCP, UDP, Fixture
+from bpfence.bench.fixture import BASE, PORT_SPECS, TCP, UDP, Fixture
 
 COUNT = 1 << 16
 """a power of two"""
@@ -45,10 +45,10 @@ def draw_keys(fixture: Fixture, distribution: str) -> Keys:
     """``distribution``: hot, random or zipf. The same keys every time."""
     choose = np.random.default_rng(_SEED)
     if distribution == "zipf":
-        addresses = _zipf_addresses(choose)
+        addresses = _zipf_addresses(fixture.addresses, choose)
         specs = _open_specs(fixture, addresses, choose)
     else:
-        addresses = choose.integers(0, ADDRESSES, COUNT)
+        addresses = choose.integers(0, fixture.addresses, COUNT)
         specs = choose.integers(0, len(PORT_SPECS), COUNT)
     protocols, ports = _draw_ports(specs, choose)
     keys = Keys(addresses, protocols, ports, fixture.expected(addresses, protocols, ports))
@@ -61,11 +61,11 @@ def _only(keys: Keys, place: int) -> Keys:
     return Keys(addresses, protocols, ports, np.full(COUNT, keys.expected[place]))
 
 
-def _zipf_addresses(choose: np.random.Generator) -> Longs:
-    weights = 1 / np.arange(1, ADDRESSES + 1) ** ZIPF_EXPONENT
+def _zipf_addresses(count: int, choose: np.random.Generator) -> Longs:
+    weights = 1 / np.arange(1, count + 1) ** ZIPF_EXPONENT
     ranks = np.searchsorted(np.cumsum(weights) / weights.sum(), choose.random(COUNT))
-    order: Longs = choose.permutation(ADDRESSES)
-    return order[np.minimum(ranks, ADDRESSES - 1)]
+    order: Longs = choose.permutation(count)
+    return order[np.minimum(ranks, count - 1)]
 
 
 def _open_specs(fixture: Fixture, addresses: Longs, choose: np.random.Generator) -> Longs:

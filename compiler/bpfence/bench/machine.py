@@ -26,7 +26,7 @@ def machine_facts() -> dict[str, Any]:
         "caches": _caches(),
         "governor": _text(_CPU / "cpu0/cpufreq/scaling_governor"),
         "hypervisor": _is_virtual(),
-        "steal_ticks": _steal_ticks(),
+        "steal_ticks": steal_ticks(),
         "load": [round(load, 2) for load in os.getloadavg()],
         "jit": _text(_ROOT / "proc/sys/net/core/bpf_jit_enable"),
         "jit_harden": _text(_ROOT / "proc/sys/net/core/bpf_jit_harden"),
@@ -82,8 +82,8 @@ def _is_virtual() -> bool:
     return any(" hypervisor" in line for line in _text(_ROOT / "proc/cpuinfo").splitlines() if line.startswith("flags"))
 
 
-def _steal_ticks() -> int:
-    """Clock ticks since boot that the hypervisor gave to others; compare with the end of the run."""
+def steal_ticks() -> int:
+    """Clock ticks since boot, of all CPUs, that the hypervisor gave to others."""
     fields = _text(_ROOT / "proc/stat").partition("\n")[0].split()
     return int(fields[8]) if len(fields) > 8 else 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from bpfence.bench.machine import machine_facts
+from bpfence.bench.machine import machine_facts, steal_ticks
 from bpfence.bench.registry import BENCHES, chosen_benches, load_bench
 from bpfence.bench.results import Effort, Result, report_document
 from bpfence.bench.table import text_report
@@ -35,6 +35,7 @@ def command(names: tuple[str, ...], only_list: bool, quick: bool, output: str) -
         raise refusal
     facts = machine_facts()
     results = _run([name for name in chosen if refusal is None or not BENCHES[name].kernel], Effort(quick))
+    facts["steal_ticks"] = steal_ticks() - facts["steal_ticks"]
     click.echo(
         json.dumps(report_document(facts, results), indent=1) if output == "json" else text_report(facts, results)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 from bpfence.identity.inventory import Address, HostEndpoint, Inventory, Network, Node, Pod, Service
 
@@ -181,5 +181,5 @@ def _service_entity(service: Service) -> Entity:
 
 
 def host_networks(addresses: tuple[Address, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Each address as its /32 or /128."""
-    return tuple(ip_network(address) for address in addresses)
+    """Each address as its /32 or /128; made from its number, which is much faster than from its text."""
+    return tuple(IPv4Network(int(a)) if a.version == 4 else IPv6Network(int(a)) for a in addresses)

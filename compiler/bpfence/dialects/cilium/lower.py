@@ -63,11 +63,11 @@ def lower(
 
 
 def exempt_rules(direction: nodes.Direction) -> tuple[nodes.Rule, ...]:
-    """What default deny does not close: a node reaches its own pods (probes). A deny that names the node wins."""
+    """What default deny does not close: a node reaches its own pods (probes), not itself. A deny of the node wins."""
     if direction is nodes.Direction.EGRESS:
         return ()
     origin = nodes.Origin("built-in", "local host to its own pods", Span("<built-in>", 1, 1, 1, 1))
-    return (nodes.Rule(nodes.Action.ALLOW, ir.OnOwnNode(), nodes.ANY_L4, origin),)
+    return (nodes.Rule(nodes.Action.ALLOW, ir.OnOwnNode(), nodes.ANY_L4, origin, own=ir.HasObject(ir.POD)),)
 
 
 def lowered_statements(site: RuleSite) -> Iterator[LoweredStatement]:

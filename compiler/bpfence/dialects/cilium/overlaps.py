@@ -33,7 +33,7 @@ class NetworkIndex:
     def find(self, network: Network) -> str | None:
         """The name of some network that overlaps, or None."""
         family = self.families[0 if network.version == 4 else 1]
-        return family.find(int(network.network_address), int(network.broadcast_address))
+        return family.find(*_bounds(network))
 
 
 def index_networks(networks: Iterable[tuple[Network, str]]) -> NetworkIndex:
@@ -42,12 +42,14 @@ def index_networks(networks: Iterable[tuple[Network, str]]) -> NetworkIndex:
     return NetworkIndex((_family(known, 4), _family(known, 6)))
 
 
+def _bounds(network: Network) -> tuple[int, int]:
+    """The first and the last address; the network's own properties are slow."""
+    first = int(network.network_address)
+    return first, first + (1 << (network.max_prefixlen - network.prefixlen)) - 1
+
+
 def _family(networks: Iterable[tuple[Network, str]], version: int) -> _Family:
-    intervals = sorted(
-        (int(network.network_address), int(network.broadcast_address), name)
-        for network, name in networks
-        if network.version == version
-    )
+    intervals = sorted((*_bounds(network), name) for network, name in networks if network.version == version)
     reach: list[tuple[int, str]] = []
     for _, end, name in intervals:
         reach.append((end, name) if not reach or end > reach[-1][0] else reach[-1])
