@@ -1,4 +1,6 @@
-"""What every test may use: a fixed hypothesis profile, the kernel as a voice, and the switch that rewrites the goldens."""
+"""What every test may use: a fixed hypothesis profile, the kernel as a voice, and the switch that rewrites the
+goldens.
+"""
 
 from __future__ import annotations
 

@@ -65,3 +65,15 @@ def test_errors_stay(check):
 def test_without_a_reason(check):
     _, document = check(POLICY.format(same="", above="# bpfence: ignore K8S074"))
     assert codes(document) == ["SRC030", "K8S074"]
+
+
+def test_other_commands_hide_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A note of the lowering, and a comment about lint that these commands do not run."""
+    policy = (
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p} # bpfence: ignore K8S070 meant\n"
+    )
+    (tmp_path / "p.yaml").write_text(policy + "spec: {podSelector: {}} # bpfence: ignore K8S092 none yet\n")
+    run(["list", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "K8S070" not in said
+    assert "SRC031" not in said

@@ -1,4 +1,6 @@
-"""Two compiles of one input give the same bytes: whatever the order of the files, the folder they lie in, or the process."""
+"""Two compiles of one input give the same bytes: whatever the order of the files, the folder they lie in, or the
+process.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,7 @@ def test_the_order_of_the_files_does_not_matter(name: str, tmp_path: Path) -> No
 
 
 @each_sample
-def test_the_place_of_the_folder_does_not_matter(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_place_of_the_folder_does_not_matter(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given as a folder below another root, from another working directory, by a relative path."""
     for place in ("a", "somewhere/else"):
         (tmp_path / place).mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""The pipeline's order in the imports: a module imports what comes before it, never what comes after; its size and docstring."""
+"""The pipeline's order in the imports: a module imports what comes before it, never what comes after; its size and
+docstring.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +55,7 @@ APART = ("ir", "passes", "classify", "plan", "emit", "simulate", "analyse", "sel
 """what the reference evaluator must not share with the compiler"""
 MODULES = sorted(ROOT.rglob("*.py"))
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}
+
 
 def module_name(path: Path) -> str:
     """The dotted name below the package; empty for the package itself."""

@@ -132,9 +132,7 @@ def _packets(case: GeneratedInput, voices: Voices, node: str) -> list[Packet]:
     return sample_packets(voices.compiled(node), written_addresses(objects), written_l4(objects), PACKETS)
 
 
-def _assert_equal(
-    packets: Sequence[Packet], before: Simulator, others: Sequence[Packet], after: Simulator
-) -> None:
+def _assert_equal(packets: Sequence[Packet], before: Simulator, others: Sequence[Packet], after: Simulator) -> None:
     pairs = zip(packets, others, strict=True)
     differing = [one for one, other in pairs if before.decide(one).allowed != after.decide(other).allowed]
     assert not differing, "\n".join(map(str, differing[:5]))

@@ -63,7 +63,10 @@ def selector_texts(pool: Pool, most: int = 4) -> st.SearchStrategy[str]:
 def _combine(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     pairs = st.tuples(items, st.sampled_from((" && ", " || ", "&&", "||")), items).map("".join)
     return st.one_of(
-        pairs, pairs.map(lambda text: f"({text})"), items.map(lambda text: f"!({text})"), items.map(lambda text: f"!!({text})")
+        pairs,
+        pairs.map(lambda text: f"({text})"),
+        items.map(lambda text: f"!({text})"),
+        items.map(lambda text: f"!!({text})"),
     )
 
 

@@ -64,7 +64,12 @@ def _entity(draw: st.DrawFn, frame: Frame, side: str) -> Object:
 
 
 def _nets(family: int, *, negative: bool) -> st.SearchStrategy[list[str]]:
-    return st.lists(networks(family).filter(lambda text: not (negative and text.endswith("/0"))), min_size=1, max_size=3, unique=True)
+    return st.lists(
+        networks(family).filter(lambda text: not (negative and text.endswith("/0"))),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    )
 
 
 _SELECTORS: dict[str, st.SearchStrategy[Any]] = {
@@ -149,7 +154,11 @@ def tiers_and_sets(draw: st.DrawFn, namespaces: Sequence[str], families: Sequenc
             "metadata": {"name": name},
             "spec": draw(
                 st.fixed_dictionaries(
-                    {}, optional={"order": st.sampled_from((5, 5, 2000000)), "defaultAction": st.sampled_from(("Deny", "Pass"))}
+                    {},
+                    optional={
+                        "order": st.sampled_from((5, 5, 2000000)),
+                        "defaultAction": st.sampled_from(("Deny", "Pass")),
+                    },
                 )
             ),
         }

@@ -41,7 +41,10 @@ ENTITIES = (
     "world-ipv4",
     "world-ipv6",
 )
-ICMP_NAMES = {"IPv4": ("EchoReply", "EchoRequest", "TimeExceeded"), "IPv6": ("EchoRequest", "EchoReply", "TimeExceeded")}
+ICMP_NAMES = {
+    "IPv4": ("EchoReply", "EchoRequest", "TimeExceeded"),
+    "IPv6": ("EchoRequest", "EchoReply", "TimeExceeded"),
+}
 EXTENDED = ("VRRP", "IGMP", "GRE", "IPIP", "ESP", "AH")
 
 _pod_keys = {f"{source}{key}": values for source in ("", "k8s:", "any:") for key, values in LABELS.items()}
@@ -66,7 +69,9 @@ endpoint_peers = st.one_of(
     label_selectors({**_pod_keys, **_namespace_keys, **_scoping_keys}),
     label_selectors({**LABELS, **_reserved_keys}),
 )
-node_peers = label_selectors({f"{source}{key}": values for source in ("", "node:") for key, values in NODE_LABELS.items()})
+node_peers = label_selectors(
+    {f"{source}{key}": values for source in ("", "node:") for key, values in NODE_LABELS.items()}
+)
 
 
 def _cidr_rules(families: Sequence[int]) -> st.SearchStrategy[Object]:
@@ -104,9 +109,7 @@ def _peers(prefix: str, families: Sequence[int], *, old: bool) -> st.SearchStrat
 
 
 _protocols = st.sampled_from(("TCP", "UDP", "SCTP", "ANY"))
-_numbered = st.fixed_dictionaries(
-    {"port": st.sampled_from((*PORTS, 0)).map(str)}, optional={"protocol": _protocols}
-)
+_numbered = st.fixed_dictionaries({"port": st.sampled_from((*PORTS, 0)).map(str)}, optional={"protocol": _protocols})
 _ranges = st.tuples(port_pairs, _protocols).map(
     lambda drawn: {"port": str(drawn[0][0]), "endPort": drawn[0][1], "protocol": drawn[1]}
 )

@@ -85,8 +85,11 @@ def _peer_lines(compiled: Compiled, simulator: Simulator) -> Iterator[str]:
 
 def _l4_lines(compiled: Compiled, simulator: Simulator) -> Iterator[str]:
     """Runs of destination ports (or ICMP types), with the classes by source port (or code) where they differ."""
-    probes = [probe for probe in l4_probes(compiled.classification.l4)]
-    own = {version: next(p for p in peer_probes(compiled.classification.peers) if p.version == version) for version in (4, 6)}
+    probes = list(l4_probes(compiled.classification.l4))
+    own = {
+        version: next(p for p in peer_probes(compiled.classification.peers) if p.version == version)
+        for version in (4, 6)
+    }
     found: dict[int, dict[int, dict[int, int]]] = {}
     for probe in probes:
         place = own[probe.version or 4]
@@ -125,7 +128,10 @@ def _cell_text(cell: int) -> str:
 
 def _decision_text(item: LayerDecision) -> str:
     place = "" if item.origin is None else f" {item.origin.path}:{item.origin.line}"
-    return " ".join(part for part in (item.layer, item.tier, item.verdict, item.reason, item.policy, item.rule) if part) + place
+    return (
+        " ".join(part for part in (item.layer, item.tier, item.verdict, item.reason, item.policy, item.rule) if part)
+        + place
+    )
 
 
 def verdict_lines(path: Path, loaded: LoadedInput, options: Options) -> Iterator[str]:
@@ -161,5 +167,14 @@ def _side_lines(name: str, side: Side) -> Iterator[str]:
     for finding in side.findings:
         row = finding_document(finding)
         place = f" {row['origin']['path']}:{row['origin']['line']}" if row["origin"] else ""
-        words = (name, row["endpoint"], row["layer"], row["tier"], row["verdict"], row["reason"], row["policy"], row["rule"])
+        words = (
+            name,
+            row["endpoint"],
+            row["layer"],
+            row["tier"],
+            row["verdict"],
+            row["reason"],
+            row["policy"],
+            row["rule"],
+        )
         yield f"  {' '.join(word for word in words if word)}{place}"

@@ -1,4 +1,6 @@
-"""Hypothesis strategies for clusters: namespaces, nodes, pods, service accounts, services, as objects of `kubectl get`."""
+"""Hypothesis strategies for clusters: namespaces, nodes, pods, service accounts, services, as objects of `kubectl
+get`.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,10 @@ Object = dict[str, Any]
 
 @st.composite
 def inventories(draw: st.DrawFn, families: tuple[int, ...] = (4, 6)) -> list[Object]:
-    """A small cluster: two nodes, two or three namespaces, three to eight pods with neighbouring addresses, services."""
+    """A small cluster: two nodes, two or three namespaces, three to eight neighbouring pods, services."""
     namespaces = NAMESPACES[: draw(st.integers(2, 3))]
     objects = [_namespace(name, draw(labels_of(NAMESPACE_LABELS))) for name in namespaces]
-    objects += [
-        _account(space, name, draw(labels_of(ACCOUNT_LABELS))) for space in namespaces for name in ACCOUNTS
-    ]
+    objects += [_account(space, name, draw(labels_of(ACCOUNT_LABELS))) for space in namespaces for name in ACCOUNTS]
     objects += [_node(index, draw(labels_of(NODE_LABELS)), families) for index in range(len(NODES))]
     objects += [draw(_pods(index, namespaces, families)) for index in range(draw(st.integers(3, PODS)))]
     objects += draw(st.lists(_host_pods(namespaces, families), max_size=1))
@@ -87,7 +87,11 @@ def _pods(draw: st.DrawFn, index: int, namespaces: tuple[str, ...], families: tu
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"p{index}", "namespace": draw(st.sampled_from(namespaces)), "labels": draw(labels_of(LABELS))},
+        "metadata": {
+            "name": f"p{index}",
+            "namespace": draw(st.sampled_from(namespaces)),
+            "labels": draw(labels_of(LABELS)),
+        },
         "spec": spec,
         "status": {"phase": "Running", "podIP": addresses[0], "podIPs": [{"ip": text} for text in addresses]},
     }
@@ -121,7 +125,11 @@ def _host_pods(draw: st.DrawFn, namespaces: tuple[str, ...], families: tuple[int
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "agent", "namespace": draw(st.sampled_from(namespaces)), "labels": draw(labels_of(LABELS))},
+        "metadata": {
+            "name": "agent",
+            "namespace": draw(st.sampled_from(namespaces)),
+            "labels": draw(labels_of(LABELS)),
+        },
         "spec": {
             "nodeName": NODES[index],
             "hostNetwork": True,
@@ -132,7 +140,9 @@ def _host_pods(draw: st.DrawFn, namespaces: tuple[str, ...], families: tuple[int
 
 
 @st.composite
-def _services(draw: st.DrawFn, namespaces: tuple[str, ...], families: tuple[int, ...], pods: list[Object]) -> list[Object]:
+def _services(
+    draw: st.DrawFn, namespaces: tuple[str, ...], families: tuple[int, ...], pods: list[Object]
+) -> list[Object]:
     """Service ``front`` chooses pods by a label, ``ext`` has addresses of its own and no selector."""
     namespace = draw(st.sampled_from(namespaces))
     chosen = draw(labels_of({"app": LABELS["app"]}).filter(bool))

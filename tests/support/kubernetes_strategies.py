@@ -26,7 +26,9 @@ Object = dict[str, Any]
 
 def label_selectors(pool: dict[str, tuple[str, ...]]) -> st.SearchStrategy[Object]:
     """matchLabels, matchExpressions, both or neither."""
-    return st.fixed_dictionaries({}, optional={"matchLabels": match_labels(pool), "matchExpressions": requirements(pool)})
+    return st.fixed_dictionaries(
+        {}, optional={"matchLabels": match_labels(pool), "matchExpressions": requirements(pool)}
+    )
 
 
 def match_labels(pool: dict[str, tuple[str, ...]]) -> st.SearchStrategy[dict[str, str]]:
@@ -165,9 +167,7 @@ def _cluster_rule(
 
 
 @st.composite
-def _cluster_spec(
-    draw: st.DrawFn, families: Sequence[int], actions: tuple[str, ...], *, admin_kind: bool
-) -> Object:
+def _cluster_spec(draw: st.DrawFn, families: Sequence[int], actions: tuple[str, ...], *, admin_kind: bool) -> Object:
     subject = draw(
         st.fixed_dictionaries({"namespaces": namespace_selectors}) | st.fixed_dictionaries({"pods": _chosen_pods()})
     )

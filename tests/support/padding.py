@@ -1,4 +1,4 @@
-"""Things that change nothing: policies that select nobody or match nothing, and policies repeated under another name."""
+"""Things that change nothing: policies that select nobody or match nothing, and policies repeated under new names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ def split_all(value: Data) -> Data:
     if isinstance(value, list):
         return [split_all(item) for item in value]
     if isinstance(value, dict):
-        return {key: _HANDLERS[key](split_all(item)) if key in _HANDLERS else split_all(item) for key, item in value.items()}
+        return {
+            key: _HANDLERS[key](split_all(item)) if key in _HANDLERS else split_all(item) for key, item in value.items()
+        }
     return value
 
 
@@ -56,9 +58,7 @@ def _block(item: dict[str, Data], strict: bool) -> list[dict[str, Data]]:
 def _inside(inner: str, outer: str) -> bool:
     one, other = ip_network(inner), ip_network(outer)
     low, high = int(one.network_address), int(one.broadcast_address)
-    return (
-        one.version == other.version and int(other.network_address) <= low and high <= int(other.broadcast_address)
-    )
+    return one.version == other.version and int(other.network_address) <= low and high <= int(other.broadcast_address)
 
 
 def _network_peers(items: Data) -> Data:

@@ -111,7 +111,9 @@ def sample_packets(
     peers = sorted({*peer_probes(classification.peers), *addresses}, key=lambda a: (a.version, int(a)))
     probes = list(dict.fromkeys((*l4_probes(classification.l4), *points)))
     subjects = [subject for subject in subjects_of(compiled.endpoints) if subject.address is not None]
-    choices = [(subject, direction, *_of_family(subject, peers, probes)) for subject in subjects for direction in Direction]
+    choices = [
+        (subject, direction, *_of_family(subject, peers, probes)) for subject in subjects for direction in Direction
+    ]
     total = sum(len(a) * len(p) for _, _, a, p in choices)
     random = Random(seed)
     found: list[Packet] = []
@@ -138,5 +140,3 @@ def packet_of(subject: Subject, direction: Direction, peer: Address, probe: L4Pr
         subject.entity.name, direction.value, subject.address, peer,
         probe.protocol, probe.source_port, probe.destination_port, probe.icmp_type, probe.icmp_code,
     )  # fmt: skip
-
-

@@ -68,7 +68,7 @@ def _artefact(paths: tuple[str, ...], where: NodePaths, values: Mapping[str, Any
     with watch.stage("parse"):
         loaded = load_input(paths, options)
     artefact = compile_artefact(loaded, options, _identities_in_force(where), watch)
-    emit_diagnostics(loaded.diagnostics)
+    emit_diagnostics(loaded.diagnostics, loaded.files)
     return artefact
 
 

@@ -12,6 +12,8 @@ import click
 from bpfence.cli.render import render_text
 from bpfence.diagnostics import Diagnostic, Diagnostics
 from bpfence.options import CiliumProfile, Engine, IpBlockMatchesPods, Options
+from bpfence.source.read import InputFile
+from bpfence.suppression import suppress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,9 +70,10 @@ _COMPILER_OPTIONS = (
 )
 
 
-def emit_diagnostics(diagnostics: Diagnostics) -> None:
-    """Print everything collected to stderr, sorted by place, with a closing count."""
-    emit(diagnostics.sorted())
+def emit_diagnostics(diagnostics: Diagnostics, files: Iterable[InputFile] = ()) -> None:
+    """Print to stderr what was collected and no comment in the files hides, sorted by place, with a closing count."""
+    comments = (comment for file in files for comment in file.suppressions)
+    emit(suppress(diagnostics.sorted(), comments, complete=False).items)
 
 
 def emit(items: Iterable[Diagnostic]) -> None:

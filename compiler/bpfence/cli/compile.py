@@ -41,7 +41,7 @@ def command(paths: tuple[str, ...], outputs: tuple[str, ...], **values: Any) -> 
     options = options_from(values)
     loaded = load_input(paths, options)
     artefact = compile_artefact(loaded, options, _previous_identities(folder))
-    emit_diagnostics(loaded.diagnostics)
+    emit_diagnostics(loaded.diagnostics, loaded.files)
     write_artefact(artefact, folder)
     click.echo(manifest_bytes(artefact.manifest).decode().rstrip() if form == "json" else _text(artefact, folder))
 

@@ -48,8 +48,9 @@ def command(paths: tuple[str, ...], batch: TextIO | None, output: str, **values:
     bpfence explain policies/ --src shop/web --dst shop/db --protocol TCP --dst-port 5432
     """
     options = options_from(values)
-    analysed = analyse(load_input(paths, options), options)
-    emit_diagnostics(analysed.diagnostics)
+    loaded = load_input(paths, options)
+    analysed = analyse(loaded, options)
+    emit_diagnostics(analysed.diagnostics, loaded.files)
     explainer = make_explainer(analysed, options)
     if batch is not None:
         sys.exit(_answer_lines(explainer, batch))

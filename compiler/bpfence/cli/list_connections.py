@@ -23,8 +23,9 @@ def command(paths: tuple[str, ...], output: str, **values: Any) -> None:
     Outside addresses are ranges: LO-HI[External].
     """
     options = options_from(values)
-    analysed = analyse(load_input(paths, options), options)
-    emit_diagnostics(analysed.diagnostics)
+    loaded = load_input(paths, options)
+    analysed = analyse(loaded, options)
+    emit_diagnostics(analysed.diagnostics, loaded.files)
     connections = list_connections(analysed.program, analysed.world, analysed.settings_of)
     if output == "json":
         document = {"format_version": "1.0", "connections": [connection.document() for connection in connections]}

@@ -46,7 +46,7 @@ def command(paths: tuple[str, ...], limit: int, kernel: str, output: str, **valu
     with ExitStack() as stack:
         reason, verdicts = _kernel(kernel, stack)
         agreement = verify(loaded, options, limit, verdicts)
-    emit_diagnostics(loaded.diagnostics)
+    emit_diagnostics(loaded.diagnostics, loaded.files)
     click.echo(json.dumps(agreement.document(), indent=1) if output == "json" else _text(agreement, reason))
     sys.exit(1 if agreement.differing else 0)
 

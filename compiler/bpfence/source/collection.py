@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Reading and compiling make millions of objects and no cycles; the collector would look at them again and again."""
+    """Reading and compiling make millions of objects and no cycles; the collector would look at them in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -85,6 +85,6 @@ def test_some_table_has_such_a_rule(tmp_path: Path) -> None:
         analysed = analyse(loaded, table.options)
         given = LintInput(analysed.program, analysed.world, loaded.inventory, frozenset(), Options())
         idle += len(rule_usage(given).idle)
-        if idle > 5:
+        if idle > 3:
             return
     pytest.fail(f"only {idle} in all tables")

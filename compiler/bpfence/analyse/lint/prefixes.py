@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from bpfence.analyse.lint import codes
 from bpfence.analyse.lint.groups import policies_of
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium.overlaps import NetworkIndex, index_networks
 from bpfence.identity.inventory import Inventory
+from bpfence.identity.world import host_networks
 from bpfence.ir.expressions import InPrefixes, Network, PeerAll, PeerExpr
 from bpfence.ir.nodes import Direction, Policy, Program, Rule
 from bpfence.options import Options
@@ -47,15 +47,15 @@ def lint_prefixes(
 def _pod_networks(inventory: Inventory) -> Iterator[tuple[Network, str]]:
     for pod in inventory.pods:
         if not pod.host_network:
-            yield from ((ip_network(address), f"pod {pod.namespace}/{pod.name}") for address in pod.addresses)
+            yield from ((network, f"pod {pod.namespace}/{pod.name}") for network in host_networks(pod.addresses))
     for node in inventory.nodes:
         yield from ((network, f"pods of node {node.name}") for network in node.pod_cidrs)
 
 
 def _service_networks(inventory: Inventory) -> Iterator[tuple[Network, str]]:
     for service in inventory.services:
-        for address in service.addresses:
-            yield ip_network(address), f"service {service.namespace}/{service.name}"
+        for network in host_networks(service.addresses):
+            yield network, f"service {service.namespace}/{service.name}"
 
 
 def _rules(policy: Policy) -> Iterator[Rule]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_network
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium import codes
@@ -22,6 +21,7 @@ from bpfence.dialects.cilium.report import Report
 from bpfence.dialects.cilium.statements import Place, isolates, peers_of, rules_of, statements_of
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Inventory
+from bpfence.identity.world import host_networks
 from bpfence.ir.expressions import NOBODY, Network
 from bpfence.ir.nodes import Direction
 from bpfence.options import Options
@@ -102,16 +102,16 @@ def _missing_facts(entity: str, context: Context) -> str:
 def cluster_networks(inventory: Inventory) -> Iterator[tuple[Network, str]]:
     """Addresses of the cluster's own, with what has them."""
     for pod in inventory.pods:
-        for address in pod.addresses:
-            yield ip_network(address), f"pod {pod.namespace}/{pod.name}"
+        for network in host_networks(pod.addresses):
+            yield network, f"pod {pod.namespace}/{pod.name}"
     for node in inventory.nodes:
-        for address in node.addresses:
-            yield ip_network(address), f"node {node.name}"
+        for network in host_networks(node.addresses):
+            yield network, f"node {node.name}"
         for network in node.pod_cidrs:
             yield network, f"the pod addresses of node {node.name}"
     for service in inventory.services:
-        for address in service.addresses:
-            yield ip_network(address), f"service {service.namespace}/{service.name}"
+        for network in host_networks(service.addresses):
+            yield network, f"service {service.namespace}/{service.name}"
 
 
 def _written_prefixes(
