@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bpfence.analyse.lint import LintInput, lint_program
 from bpfence.classify.classification import Classification, classify, subjects_of
 from bpfence.classify.services import ServiceCell, service_cells
 from bpfence.diagnostics import Diagnostics
@@ -60,6 +59,9 @@ def check_program(loaded: LoadedInput, options: Options) -> None:
 
 def _lint_program(program: Program, loaded: LoadedInput, options: Options) -> None:
     """What only the program shows. NetworkPolicy and its relatives have their own lint for a part of that."""
+    # Not at the top: compiling needs neither the lint nor the graph library behind it, which takes a while to import.
+    from bpfence.analyse.lint import LintInput, lint_program
+
     host_endpoints = calico.host_endpoints(loaded.policies.calico, loaded.inventory, Diagnostics())
     world = build_world(loaded.inventory, host_endpoints)
     spoken_of = frozenset(item.span() for item in loaded.policies.kubernetes)

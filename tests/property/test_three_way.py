@@ -29,8 +29,8 @@ MIXES = (
     ("kubernetes", "calico"),
     ("kubernetes", "cluster", "cilium", "calico"),
 )
-EXAMPLES, KERNEL_EXAMPLES = 15, 6
-PACKETS = 1200
+EXAMPLES, KERNEL_EXAMPLES = 40, 10
+PACKETS = 500
 """for each node of an example"""
 
 each_mix = pytest.mark.parametrize("languages", MIXES, ids="+".join)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from support.kubernetes_strategies import cidr_blocks, label_selectors
+from support.kubernetes_strategies import cidr_blocks, label_selectors, subjects_of
 from support.pools import (
     ACCOUNTS,
     EXCEPTIONS,
@@ -174,7 +174,7 @@ def cilium_policies(
 ) -> Object:
     """One CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy, with ``spec`` or ``specs``."""
     clusterwide = draw(st.booleans())
-    rules = _rule(clusterwide_subjects if clusterwide else subjects, families, old=old)
+    rules = _rule(subjects_of(clusterwide_subjects if clusterwide else subjects), families, old=old)
     body: Object = {"spec": draw(rules)}
     if draw(rarely):
         body = {"specs": draw(st.lists(rules, min_size=1, max_size=2))}

@@ -25,20 +25,25 @@ Object = dict[str, Any]
 
 
 def label_selectors(pool: dict[str, tuple[str, ...]]) -> st.SearchStrategy[Object]:
-    """matchLabels, matchExpressions, both or neither."""
-    return st.fixed_dictionaries(
-        {}, optional={"matchLabels": match_labels(pool), "matchExpressions": requirements(pool)}
+    """matchLabels, matchExpressions, both or neither; mostly one entry, so that something is selected."""
+    pairs = st.sampled_from([(key, value) for key, values in pool.items() for value in values])
+    labels = pairs.map(lambda pair: dict((pair,)))
+    requirement = st.sampled_from(sorted(pool)).flatmap(lambda key: _requirement(key, pool[key]))
+    expressions = st.lists(requirement, min_size=1, max_size=2)
+    single = requirement.map(lambda item: [item])
+    return st.one_of(
+        st.just({}),
+        st.fixed_dictionaries({"matchLabels": labels}),
+        st.fixed_dictionaries({"matchLabels": labels}),
+        st.fixed_dictionaries({"matchExpressions": single}),
+        st.fixed_dictionaries({"matchExpressions": expressions}),
+        st.fixed_dictionaries({"matchLabels": labels, "matchExpressions": single}),
     )
 
 
-def match_labels(pool: dict[str, tuple[str, ...]]) -> st.SearchStrategy[dict[str, str]]:
-    pairs = st.sampled_from([(key, value) for key, values in pool.items() for value in values])
-    return st.lists(pairs, max_size=1).map(dict)
-
-
-def requirements(pool: dict[str, tuple[str, ...]]) -> st.SearchStrategy[list[Object]]:
-    """Up to two of In, NotIn, Exists, DoesNotExist."""
-    return st.lists(st.sampled_from(sorted(pool)).flatmap(lambda key: _requirement(key, pool[key])), max_size=2)
+def subjects_of(selectors: st.SearchStrategy[Object]) -> st.SearchStrategy[Object]:
+    """Whom a policy selects: often everybody, so that policies meet at the same pods."""
+    return st.one_of(st.just({}), st.just({}), selectors)
 
 
 def _requirement(key: str, values: tuple[str, ...]) -> st.SearchStrategy[Object]:
@@ -87,7 +92,11 @@ def _rules(word: str, families: Sequence[int]) -> st.SearchStrategy[list[Object]
     rule = st.fixed_dictionaries(
         {}, optional={word: st.lists(_peers(families), max_size=3), "ports": st.lists(_ports, max_size=3)}
     )
-    return st.lists(rule, max_size=3)
+    both = st.fixed_dictionaries(
+        {word: st.lists(_peers(families), min_size=1, max_size=3), "ports": st.lists(_ports, min_size=1, max_size=3)}
+    )
+    several = st.lists(st.one_of(both, both, rule), min_size=1, max_size=4)
+    return st.one_of(st.just([]), several, several, several, several)
 
 
 @st.composite
@@ -95,7 +104,7 @@ def network_policies(
     draw: st.DrawFn, name: str, namespaces: Sequence[str], families: Sequence[int], *, ignored_rules: bool = True
 ) -> Object:
     """``ignored_rules``: rules may stand outside ``policyTypes`` (the cilium engine refuses that)."""
-    spec: Object = {"podSelector": draw(pod_selectors)}
+    spec: Object = {"podSelector": draw(subjects_of(pod_selectors))}
     types = draw(st.sampled_from((None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])))
     if types is not None:
         spec["policyTypes"] = types
@@ -160,7 +169,7 @@ def _cluster_rule(
     peers = draw(st.lists(_cluster_peers(direction, families, addresses=not named), min_size=1, max_size=3))
     rule: Object = {"action": draw(st.sampled_from(actions)), {"ingress": "from", "egress": "to"}[direction]: peers}
     numbers, names = (_admin_items, _admin_named_items) if admin_kind else (_protocol_items, _named_items)
-    if named or draw(st.booleans()):
+    if named or not draw(rarely):
         items = numbers | names if named else numbers
         rule["ports" if admin_kind else "protocols"] = draw(st.lists(items, min_size=1, max_size=3))
     return rule
@@ -169,12 +178,20 @@ def _cluster_rule(
 @st.composite
 def _cluster_spec(draw: st.DrawFn, families: Sequence[int], actions: tuple[str, ...], *, admin_kind: bool) -> Object:
     subject = draw(
-        st.fixed_dictionaries({"namespaces": namespace_selectors}) | st.fixed_dictionaries({"pods": _chosen_pods()})
+        st.fixed_dictionaries({"namespaces": subjects_of(namespace_selectors)})
+        | st.fixed_dictionaries({"pods": _chosen_pods()})
     )
+    first = draw(st.sampled_from(("ingress", "egress")))
     return {
         "subject": subject,
         **{
-            direction: draw(st.lists(_cluster_rule(direction, families, actions, admin_kind=admin_kind), max_size=3))
+            direction: draw(
+                st.lists(
+                    _cluster_rule(direction, families, actions, admin_kind=admin_kind),
+                    min_size=int(direction == first),
+                    max_size=4,
+                )
+            )
             for direction in ("ingress", "egress")
         },
     }
@@ -183,7 +200,7 @@ def _cluster_spec(draw: st.DrawFn, families: Sequence[int], actions: tuple[str, 
 @st.composite
 def cluster_policies(draw: st.DrawFn, count: int, families: Sequence[int]) -> list[Object]:
     """Up to ``count`` cluster policies of all kinds; priorities are far apart and never equal."""
-    kinds = draw(st.lists(st.sampled_from(("Admin", "Baseline", "ANP", "BANP")), min_size=1, max_size=count))
+    kinds = draw(st.lists(st.sampled_from(("Admin", "Baseline", "ANP", "BANP")), min_size=2, max_size=count + 1))
     priorities = draw(st.permutations([10 * step for step in range(len(kinds))]))
     found: list[Object] = []
     for index, (kind, priority) in enumerate(zip(kinds, priorities, strict=True)):

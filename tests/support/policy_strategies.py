@@ -69,7 +69,7 @@ def inputs(
     policies: list[Object] = []
     if "kubernetes" in languages:
         ignored = options.engine != "cilium" and "cilium" not in languages
-        count = draw(st.integers(1, most))
+        count = draw(st.integers(2, most))
         policies += [
             draw(network_policies(name, namespaces, families, ignored_rules=ignored)) for name in NAMES[:count]
         ]
@@ -77,11 +77,11 @@ def inputs(
         policies += draw(cluster_policies(most, families))
     if "cilium" in languages:
         old = options.cilium_profile == "1.18"
-        count = draw(st.integers(1, most))
+        count = draw(st.integers(2, most))
         policies += [draw(cilium_policies(f"x{n}", namespaces, families, old=old)) for n in range(count)]
         policies += draw(cidr_groups(families))
     if "calico" in languages:
-        count = draw(st.integers(1, most))
+        count = draw(st.integers(2, most + 2))
         policies += [draw(calico_policies(name, namespaces, families)) for name in NAMES[:count]]
         policies += draw(tiers_and_sets(namespaces, families))
     return GeneratedInput(tuple(inventory), tuple(policies), options)

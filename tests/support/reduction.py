@@ -11,7 +11,7 @@ from typing import Any
 
 Data = Any
 Path = tuple[str | int, ...]
-SECONDS = 60
+SECONDS = 5
 """after which the smallest found so far has to do"""
 
 

@@ -100,38 +100,45 @@ class Voices:
         return all(finding.outcome.allowed for finding in findings)
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What packets are made of: peers and L4 points, each in two pools that are drawn from equally often.
+
+    The borders of the classification may be many; what the policies write, and whom they mean, must not get lost.
+    """
+
+    peers: tuple[Sequence[Address], Sequence[Address]]
+    points: tuple[Sequence[L4Probe], Sequence[L4Probe]]
+
+    def of_family(self, version: int) -> Questions:
+        near = tuple([peer for peer in pool if peer.version == version] for pool in self.peers)
+        l4 = tuple([point for point in pool if point.version in (None, version)] for pool in self.points)
+        return Questions((near[0], near[1]), (l4[0], l4[1]))
+
+    def draw(self, random: Random) -> tuple[Address, L4Probe]:
+        peers, points = (random.choice([pool for pool in pools if pool]) for pools in (self.peers, self.points))
+        return random.choice(peers), random.choice(points)
+
+
 def sample_packets(
     compiled: Compiled, addresses: Sequence[Address], points: Sequence[L4Probe], count: int, seed: int = 0
 ) -> list[Packet]:
-    """``count`` packets at the artefact's endpoints: peers and L4 points of the classification and those given.
-
-    All combinations when there are not more of them.
-    """
+    """``count`` packets at the artefact's endpoints, about the classification's borders and the places given."""
     classification = compiled.classification
-    peers = sorted({*peer_probes(classification.peers), *addresses}, key=lambda a: (a.version, int(a)))
-    probes = list(dict.fromkeys((*l4_probes(classification.l4), *points)))
+    questions = Questions(
+        (peer_probes(classification.peers), addresses), (l4_probes(classification.l4), points)
+    )  # fmt: skip
     subjects = [subject for subject in subjects_of(compiled.endpoints) if subject.address is not None]
-    choices = [
-        (subject, direction, *_of_family(subject, peers, probes)) for subject in subjects for direction in Direction
-    ]
-    total = sum(len(a) * len(p) for _, _, a, p in choices)
+    families = {version: questions.of_family(version) for version in (4, 6)}
     random = Random(seed)
-    found: list[Packet] = []
-    for subject, direction, near, l4 in choices:
-        space = len(near) * len(l4)
-        share = space if total <= count else min(space, -(-count * space // total))
-        numbers = range(space) if share == space else random.sample(range(space), share)
-        found += [packet_of(subject, direction, near[n // len(l4)], l4[n % len(l4)]) for n in numbers]
-    return found
-
-
-def _of_family(
-    subject: Subject, peers: Sequence[Address], probes: Sequence[L4Probe]
-) -> tuple[list[Address], list[L4Probe]]:
-    assert subject.address is not None
-    version = subject.address.version
-    near = [peer for peer in peers if peer.version == version and peer != subject.address]
-    return near, [probe for probe in probes if probe.version in (None, version)]
+    found: dict[Packet, None] = {}
+    for number in range(count if subjects else 0):
+        subject = subjects[number % len(subjects)]
+        assert subject.address is not None
+        peer, probe = families[subject.address.version].draw(random)
+        if peer != subject.address:
+            found[packet_of(subject, random.choice(tuple(Direction)), peer, probe)] = None
+    return list(found)
 
 
 def packet_of(subject: Subject, direction: Direction, peer: Address, probe: L4Probe) -> Packet:

@@ -58,7 +58,7 @@ class Effort:
 
     @property
     def samples(self) -> int:
-        return 2 if self.quick else 7
+        return 2 if self.quick else 5
 
 
 def report_document(machine: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:

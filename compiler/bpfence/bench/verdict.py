@@ -38,7 +38,7 @@ FAMILIES = (4, 6)
 DISTRIBUTIONS = ("hot", "random", "zipf")
 PASSES = 16
 QUICK_RULES, QUICK_APPS, QUICK_ANSWERS = (10, 100), 32, 4096
-COLD_RUNS, COLD_DECISIONS = 48, 8
+COLD_RUNS, COLD_DECISIONS = 24, 8
 _COMPARED = tuple(subject for subject in SUBJECTS if subject != "none")
 
 
