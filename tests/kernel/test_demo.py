@@ -64,7 +64,10 @@ def test_failure_of_the_child_is_told() -> None:
 
 def test_interrupted_demo_leaves_nothing() -> None:
     before = machine()
-    process = subprocess.Popen([sys.executable, "-m", "bpfence", "demo"], stdout=subprocess.PIPE, text=True)
+    # a background job of a shell ignores the interrupt, and so would its children
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "bpfence", "demo"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listening)
     time.sleep(2.0)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
