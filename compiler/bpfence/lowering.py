@@ -40,8 +40,8 @@ def network_policy_engine(policies: Policies, options: Options) -> Engine:
 
 
 def _has_policies(objects: tuple[PolicyObject, ...]) -> bool:
-    """Whether there is a policy in force among them: tiers, sets, CIDR groups and staged policies make no layer."""
-    return any(calico.is_policy(item) if item.dialect == "calico" else _is_policy_kind(item) for item in objects)
+    """Whether there is something in force among them: tiers, sets, CIDR groups and staged policies make no layer."""
+    return any(calico.makes_layer(item) if item.dialect == "calico" else _is_policy_kind(item) for item in objects)
 
 
 def _is_policy_kind(item: PolicyObject) -> bool:
@@ -151,7 +151,7 @@ def _exempt(engine: Engine, direction: Direction, tier: Tier) -> Tier:
 
 
 def _kubernetes_layer(around: _Enclosure) -> Layer:
-    tier = Tier("network-policy", DEFAULT_ORDER, Action.DENY, _in_order(around.joined))
+    tier = Tier("network-policy", DEFAULT_ORDER, Action.DENY, _in_order(around.joined), spares_itself=True)
     for direction in Direction:
         tier = _exempt("kubernetes", direction, tier)
     middle = (tier,) if around.joined else ()
@@ -168,7 +168,9 @@ def _cilium_layer(lowered: _CiliumPolicies, around: _Enclosure) -> Layer:
         order_free=True,
         exempt_ingress=cilium.exempt_rules(Direction.INGRESS),
         exempt_egress=cilium.exempt_rules(Direction.EGRESS),
+        spares_itself=True,
     )
+    dns = tuple(replace(item, spares_itself=True) for item in dns)
     before = replace(around, denied=(*lowered.denied, *around.denied)).before
     return Layer("cilium", (*before, *dns, tier, *around.after))
 

@@ -34,7 +34,6 @@ NO_FILE_CAN_SHOW = {
     "K8S005": "reserved by the schema",
     "CIL005": "reserved by the schema",
     "CAL005": "reserved by the schema",
-    "K8S096": "INV010 says it when namespaces are made up",
 }
 
 

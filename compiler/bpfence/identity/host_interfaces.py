@@ -16,6 +16,9 @@ from bpfence.identity.world import Entity, World
 
 EVERY_INTERFACE = "*"
 LOOPBACK = "lo"
+_UNNAMED = "?"
+"""stands for an interface that no host endpoint names"""
+_NO_NAME = ("", EVERY_INTERFACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class NodeHosts:
         """Who governs an interface. ``address``: one that is known to be on it."""
         if interface == LOOPBACK:
             return None
+        if interface == EVERY_INTERFACE:
+            return self.wildcard
         named = [item for item in self.all if item.interface == interface]
         on_it = {address, *(other for item in named for other in item.addresses)}
         candidates = (i for i in self.all if i.interface == interface or (not i.interface and on_it & set(i.addresses)))
@@ -47,11 +52,23 @@ class NodeHosts:
         """The one that traffic meets when nobody says which interface it uses: the smallest name."""
         return next(iter(self.all), None)
 
-    def winner(self, host_endpoint: Entity) -> Entity:
-        """The host endpoint itself, or the one it lost its interface to."""
-        mine = set(host_endpoint.addresses)
-        rivals = (item for item in self.all if _same_interface(item, host_endpoint, mine))
-        return next(rivals, host_endpoint)
+    def winner(self, host_endpoint: Entity, address: Address | None = None) -> Entity:
+        """Who governs where the host endpoint stands, going by the objects alone: it itself, or the one it lost to.
+
+        ``address``: which of its addresses is meant. One without an interface may stand at several interfaces; without
+        an address it has lost when it has at all of them.
+        """
+        if host_endpoint.interface:
+            return self.governing(host_endpoint.interface) or host_endpoint
+        if address in host_endpoint.addresses:
+            return self._at(address) or host_endpoint
+        governors = [found for item in host_endpoint.addresses if (found := self._at(item)) is not None]
+        return host_endpoint if host_endpoint in governors else next(iter(governors), host_endpoint)
+
+    def _at(self, address: Address | None) -> Entity | None:
+        """Who governs the interface that has the address: the one that a host endpoint names for it, else another."""
+        named = next((i.interface for i in self.all if i.interface not in _NO_NAME and address in i.addresses), None)
+        return self.governing(_UNNAMED if named is None else named, address)
 
 
 NO_HOSTS = NodeHosts()
@@ -64,10 +81,3 @@ def hosts_by_node(world: World) -> Mapping[str, NodeHosts]:
         if entity.kind == "hostendpoint":
             found.setdefault(entity.node, []).append(entity)
     return {node: NodeHosts(tuple(sorted(items, key=lambda item: item.name.encode()))) for node, items in found.items()}
-
-
-def _same_interface(one: Entity, other: Entity, addresses: set[Address]) -> bool:
-    """Whether the objects themselves show that both are about one interface. ``addresses``: those of ``other``."""
-    if one.interface and other.interface:
-        return one.interface == other.interface
-    return EVERY_INTERFACE not in (one.interface, other.interface) and bool(addresses & set(one.addresses))

@@ -64,6 +64,10 @@ class Pod:
     cluster: str = ""
     """the cluster of a mesh to which the pod belongs; empty = the own one"""
 
+    profiles: tuple[str, ...] | None = None
+    """Calico's profiles of the pod in order, when they are others than those of its namespace and service account; what
+    it inherits is then among ``labels``"""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -77,7 +77,9 @@ def build_world(inventory: Inventory, host_endpoints: Iterable[HostEndpoint] = (
     pods = (pod for pod in inventory.pods if not pod.host_network)
     entities = [_pod_entity(pod, namespaces, accounts, inventory.cluster) for pod in pods]
     entities += _node_entities(inventory)
-    entities += [_service_entity(service) for service in inventory.services if service.addresses]
+    taken = frozenset(address for entity in entities for address in entity.addresses)
+    services = (_service_entity(service, taken) for service in inventory.services)
+    entities += [service for service in services if service.networks]
     entities += [_host_endpoint_entity(item) for item in host_endpoints]
     entities.sort(key=lambda entity: entity.name)
     by_address: dict[Address, tuple[Entity, ...]] = {}
@@ -111,6 +113,8 @@ def _pod_entity(
     labels.update((f"reserved:{name}", "") for name in pod.reserved)
     if pod.node:
         labels["meta:node"] = pod.node
+    if pod.profiles is not None:
+        labels["meta:profiles"] = "own"
     name = f"{pod.namespace}/{pod.name}"
     return Entity(
         name,
@@ -171,13 +175,17 @@ def _host_endpoint_entity(item: HostEndpoint) -> Entity:
     )
 
 
-def _service_entity(service: Service) -> Entity:
+def _service_entity(service: Service, taken: frozenset[Address]) -> Entity:
+    """A service that borrows the address of a pod or node (a load balancer on the nodes) does not take it over: beside
+    the service's ports the address is its owner's.
+    """
     labels = {f"label:{key}": value for key, value in service.labels.items()}
     labels["meta:kind"] = "service"
     labels["meta:namespace"] = service.namespace
     labels["meta:name"] = service.name
     name = f"service/{service.namespace}/{service.name}"
-    return Entity(name, "service", labels, host_networks(service.addresses), namespace=service.namespace)
+    own = tuple(address for address in service.addresses if address not in taken)
+    return Entity(name, "service", labels, host_networks(own), namespace=service.namespace)
 
 
 def host_networks(addresses: tuple[Address, ...]) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -18,6 +18,7 @@ Qualified label keys (the only namespace of keys the IR knows):
 ``meta:serviceaccount`` name of the pod's service account (``default`` when unset)
 ``meta:node``         the node a pod runs on, a node's own name, a host endpoint's node
 ``meta:cluster``      the cluster's name (pods)
+``meta:profiles``     ``own`` for pods whose Calico profiles are not those of their namespace and service account
 ``reserved:NAME``     Cilium's reserved labels that an object carries (``health``, ``ingress``, ``init``, ``unmanaged``,
                       ``kube-apiserver``); value ``""``
 ==================== =============================================================================

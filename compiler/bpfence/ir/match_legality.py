@@ -35,7 +35,9 @@ INVARIANT: everything that walks an expression after lowering may recurse, becau
 """
 
 MAX_PORT = 65535
-_META_KEYS = frozenset(f"meta:{name}" for name in ("kind", "namespace", "name", "serviceaccount", "node", "cluster"))
+_META_KEYS = frozenset(
+    f"meta:{name}" for name in ("kind", "namespace", "name", "serviceaccount", "node", "cluster", "profiles")
+)
 _OPEN_PREFIXES = frozenset(("label", "namespace", "serviceaccount", "reserved"))
 _PATTERN = re.compile(r"\*|[-a-z0-9_*]*(\.[-a-z0-9_*]+)*\.")
 _PORT_KEY = re.compile(r"port:(TCP|UDP|SCTP):[^:]+:(\d{1,5})")

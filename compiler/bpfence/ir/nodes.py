@@ -169,6 +169,7 @@ class Tier:
     policies in order.
 
     ``exempt_ingress`` / ``exempt_egress``: allow rules every *active* tier tries first (own node and the like).
+    ``spares_itself``: before everything else, an active tier allows what an endpoint sends to itself through a service.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Tier:
     order_free: bool = False
     exempt_ingress: tuple[Rule, ...] = ()
     exempt_egress: tuple[Rule, ...] = ()
+    spares_itself: bool = False
 
     def exemptions(self, direction: Direction) -> tuple[Rule, ...]:
         return self.exempt_ingress if direction is Direction.INGRESS else self.exempt_egress

@@ -96,12 +96,21 @@ class _Builder(Transformer[Token, Program]):
         order: Token,
         end: Token,
         order_free: Token | None,
+        spares_itself: Token | None,
         exempt_ingress: tuple[Rule, ...] | None,
         exempt_egress: tuple[Rule, ...] | None,
         policies: tuple[Policy, ...],
     ) -> Tier:
-        exemptions = (exempt_ingress or (), exempt_egress or ())
-        return Tier(read_string(name), float(order), Action(end), policies, order_free is not None, *exemptions)
+        return Tier(
+            name=read_string(name),
+            order=float(order),
+            end=Action(end),
+            policies=policies,
+            order_free=order_free is not None,
+            exempt_ingress=exempt_ingress or (),
+            exempt_egress=exempt_egress or (),
+            spares_itself=spares_itself is not None,
+        )
 
     def exempt(self, *rules: Owned[Rule]) -> tuple[Rule, ...]:
         # An exemption belongs to no policy; its origin always names one itself.

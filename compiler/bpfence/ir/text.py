@@ -40,8 +40,8 @@ def _layer_lines(layer: Layer) -> Iterator[str]:
 
 
 def _tier_lines(tier: Tier) -> Iterator[str]:
-    order_free = " order-free" if tier.order_free else ""
-    yield f"  tier {quoted(tier.name)} order {_number(tier.order)} end {tier.end.value}{order_free}"
+    flags = (" order-free" if tier.order_free else "") + (" spares-itself" if tier.spares_itself else "")
+    yield f"  tier {quoted(tier.name)} order {_number(tier.order)} end {tier.end.value}{flags}"
     for direction, rules in (("ingress", tier.exempt_ingress), ("egress", tier.exempt_egress)):
         if rules:
             yield f"    exempt {direction}"

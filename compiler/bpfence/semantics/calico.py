@@ -15,12 +15,13 @@ from functools import partial
 from bpfence.dialects.calico.model import GlobalNetworkPolicySpec, NetworkPolicySpec, Policy, Tier
 from bpfence.dialects.objects import PolicyObject
 from bpfence.semantics.calico_labels import selects_pod
+from bpfence.semantics.calico_profiles import decide_profiles, may_end_closed, own_profiles
 from bpfence.semantics.calico_rules import rule_matches
 from bpfence.semantics.cluster import TierName, cluster_policies, first_cluster_rule, priority_of
 from bpfence.semantics.decision import EXEMPT, NOT_SELECTED, UNMATCHED, Action, Decision, Outcome, first
 from bpfence.semantics.kubernetes import AddressRule, isolating_policies, matching_rules
 from bpfence.semantics.packet import Direction, Packet
-from bpfence.semantics.world import ReferenceWorld, is_node
+from bpfence.semantics.world import ReferenceWorld
 
 BUILT_IN_TIERS = {
     "kube-admin": (1_000.0, "Pass"),
@@ -48,21 +49,31 @@ def decide_calico(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Out
     """Calico's workload layer. ``joined``: the Kubernetes policies are part of it.
 
     Calico: the host may always reach its own pods. A tier without a policy for the pod and direction is
-    skipped. Pass and a tier that passes by default go on; after the last tier the pod's namespace profile allows.
+    skipped. Pass and a tier that passes by default go on; after the last tier the pod's profiles decide, of which that
+    of the namespace allows.
     """
-    if packet.direction == "ingress" and is_node(packet.peer, packet.node):
+    if packet.direction == "ingress" and packet.node and packet.peer.host == packet.node:
         return Outcome(True, EXEMPT)
     applied = _applied_policies(world, packet, joined=joined)
-    if not applied:
-        return NOT_SELECTED
     decision = decide_tiers(world, applied)
-    return Outcome(True, decision) if decision else UNMATCHED
+    endpoint = own_profiles(world, packet.subject)
+    if decision is None and endpoint is not None:
+        decision = decide_profiles(world, packet, endpoint)
+    if decision is not None:
+        return Outcome(True, decision)
+    return UNMATCHED if applied else NOT_SELECTED
 
 
 def calico_isolation(world: ReferenceWorld, packet: Packet, *, joined: bool) -> Decision | None:
-    """The default deny of the first tier that has policies for the pod and does not pass by default."""
+    """The default deny of the first tier that has policies for the pod and does not pass by default, else that of its
+    profiles.
+    """
     applied = _applied_policies(world, packet, joined=joined)
-    return first(end for _, end in _active_tiers(world, applied) if end)
+    end = first(end for _, end in _active_tiers(world, applied) if end)
+    endpoint = own_profiles(world, packet.subject)
+    if end is None and endpoint is not None and may_end_closed(endpoint):
+        return Decision("deny", endpoint.title, endpoint.span(), "profile")
+    return end
 
 
 def decide_tiers(world: ReferenceWorld, applied: list[Applied], *, always_pass: bool = False) -> Decision | None:

@@ -7,12 +7,12 @@ projectcalico/calico.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from bpfence.dialects.calico.model import GlobalNetworkPolicy, GlobalNetworkPolicySpec, Profile
+from bpfence.dialects.calico.model import GlobalNetworkPolicy, GlobalNetworkPolicySpec
 from bpfence.semantics.calico import (
-    ACTIONS,
     Applied,
     decide_tiers,
     directions,
@@ -21,10 +21,10 @@ from bpfence.semantics.calico import (
     tie,
 )
 from bpfence.semantics.calico_labels import policy_selector
-from bpfence.semantics.calico_rules import rule_matches
+from bpfence.semantics.calico_profiles import decide_profiles
 from bpfence.semantics.calico_selector import matches
 from bpfence.semantics.decision import Decision
-from bpfence.semantics.host_endpoints import HostInterface, allows_everything, find_profile, is_failsafe
+from bpfence.semantics.host_endpoints import HostInterface, is_failsafe
 from bpfence.semantics.packet import Packet, is_link_housekeeping
 from bpfence.semantics.verdict import LayerVerdict
 from bpfence.semantics.world import ReferenceWorld
@@ -52,11 +52,14 @@ def decide_host_endpoint(
         return LayerVerdict(layer, True, "exempt", endpoint=host.title, point=point)
     if with_failsafes and _is_failsafe(world, packet, point):
         return LayerVerdict(layer, True, "failsafe", endpoint=host.title, point=point)
-    applied = list(_applied(world, packet, host, point))
+    denying = _applied(world.denying, packet, host, point) if world.denying is not None else ()
+    for item in denying:  # they can't be enforced
+        return Decision("deny", item.policy.title, item.policy.span("spec")).verdict(layer, host.title, point)
     early = point in ("untracked", "pre-dnat")
+    applied = list(_applied(world, replace(packet, original=early), host, point))
     decision = decide_tiers(world, applied, always_pass=early)
     if decision is None and point == "endpoint":
-        decision = _decide_profiles(world, packet, host)
+        decision = decide_profiles(world, packet, host.policy)
     if decision is not None:
         return decision.verdict(layer, host.title, point)
     reason = "undecided" if early else "unmatched" if applied else "not-selected"
@@ -92,19 +95,3 @@ def _is_at(spec: GlobalNetworkPolicySpec, point: Point) -> bool:
     if spec.do_not_track or spec.pre_dnat:
         return point == ("untracked" if spec.do_not_track else "pre-dnat")
     return point == "endpoint" or (point == "forward" and spec.apply_on_forward)
-
-
-def _decide_profiles(world: ReferenceWorld, packet: Packet, host: HostInterface) -> Decision:
-    """The rules of the profiles in the order of the host endpoint's list; Pass denies; without a match: deny."""
-    for index, name in enumerate(host.profiles):
-        if allows_everything(name):
-            return Decision("allow", f"Profile {name}", host.policy.span("spec", "profiles", index), "profile")
-        item = find_profile(world.policies.calico, name)
-        if item is None or not isinstance(item.model, Profile):
-            continue
-        spec = item.model.spec
-        for position, rule in enumerate(spec.ingress if packet.direction == "ingress" else spec.egress):
-            if rule.action != "Log" and rule_matches(world, rule, "", packet):
-                action = "deny" if rule.action == "Pass" else ACTIONS[rule.action]
-                return Decision(action, item.title, item.span("spec", packet.direction, position), "profile")
-    return Decision("deny", host.policy.title, host.policy.span(), "profile")

@@ -31,7 +31,9 @@ GLOBAL: Node = ("global",)
 
 
 def pod_labels(world: ReferenceWorld, pod: Pod) -> Mapping[str, str]:
-    """Implicit labels win over own ones, own ones over those of the namespace's and service account's profile."""
+    """Implicit labels win over own ones, own ones over those of the namespace's and service account's profile. A pod
+    that lists other profiles has what it inherits by them among its own, and nothing else.
+    """
     space = {f"pcns.{key}": value for key, value in world.namespace_labels(pod.namespace).items()}
     account = world.account_labels(pod.namespace, pod.service_account)
     inherited = {
@@ -43,6 +45,8 @@ def pod_labels(world: ReferenceWorld, pod: Pod) -> Mapping[str, str]:
     implicit = {NAMESPACE: pod.namespace, ORCHESTRATOR: "k8s"}
     if len(pod.service_account) <= LONGEST_ACCOUNT:
         implicit[SERVICE_ACCOUNT] = pod.service_account
+    if pod.profiles is not None:
+        inherited = {}
     return {**inherited, **pod.labels, **implicit}
 
 
@@ -83,17 +87,17 @@ def entity_selector(entity: EntityRule, namespace: str) -> Node | None:
     return ("and", tuple(terms)) if terms else None
 
 
-def in_address_set(world: ReferenceWorld, selector: Node, party: Party) -> bool:
+def in_address_set(world: ReferenceWorld, selector: Node, party: Party, *, original: bool = False) -> bool:
     """Whether an object that matches the selector contributes the address: a pod, a host endpoint that expects it, a
-    set. A service address is in none.
+    set. A service address is in no set, unless the packet is seen as it is on the wire (``original``).
     """
     if party.pod is not None and matches(selector, pod_labels(world, party.pod)):
         return True
-    if party.service:
+    if any(party.address in item.addresses and matches(selector, item.labels) for item in world.host_interfaces):
+        return True
+    if party.service and not original:
         return False
-    hosts = (item.labels for item in world.host_interfaces if party.address in item.addresses)
-    sets = (labels for labels, nets in network_sets(world) if _contains(nets, party))
-    return any(matches(selector, labels) for labels in (*hosts, *sets))
+    return any(_contains(nets, party) and matches(selector, labels) for labels, nets in network_sets(world))
 
 
 def has_named_port(world: ReferenceWorld, name: str, protocol: int, number: int, selector: Node, party: Party) -> bool:

@@ -25,8 +25,8 @@ def rule_matches(world: ReferenceWorld, rule: Rule, namespace: str, packet: Pack
         _family_matches(rule, (source, destination), packet)
         and _protocol_matches(rule, packet)
         and _icmp_matches(rule, packet)
-        and _entity_matches(world, source, namespace, packet.source)
-        and _entity_matches(world, destination, namespace, packet.destination)
+        and _entity_matches(world, source, namespace, packet, packet.source)
+        and _entity_matches(world, destination, namespace, packet, packet.destination)
         and _ports_match(world, source, namespace, packet, packet.source, packet.source_port)
         and _ports_match(world, destination, namespace, packet, packet.destination, packet.destination_port)
         and _services_match(world, rule, namespace, packet)
@@ -78,25 +78,25 @@ def _icmp_equals(fields: IcmpFields | None, packet: Packet) -> bool:
     return fields.code is None or fields.code == packet.icmp_code
 
 
-def _entity_matches(world: ReferenceWorld, entity: EntityRule, namespace: str, party: Party) -> bool:
+def _entity_matches(world: ReferenceWorld, entity: EntityRule, namespace: str, packet: Packet, party: Party) -> bool:
     """Prefixes by plain address, selectors by the addresses of labelled objects."""
-    if entity.nets and not _in_nets(world, entity.nets, party):
+    if entity.nets and not _in_nets(world, entity.nets, packet, party):
         return False
-    if entity.not_nets and _in_nets(world, entity.not_nets, party):
+    if entity.not_nets and _in_nets(world, entity.not_nets, packet, party):
         return False
     positive = entity_selector(entity, namespace)
     if entity.not_selector:
         negative = parse(entity.not_selector)
         if positive is None:
-            return not in_address_set(world, negative, party)
+            return not in_address_set(world, negative, party, original=packet.original)
         positive = ("and", (positive, ("not", negative)))
-    return positive is None or in_address_set(world, positive, party)
+    return positive is None or in_address_set(world, positive, party, original=packet.original)
 
 
-def _in_nets(world: ReferenceWorld, nets: Sequence[str], party: Party) -> bool:
-    """Pods and nodes included, unless prefixes are told to leave pods alone; never a service's address."""
+def _in_nets(world: ReferenceWorld, nets: Sequence[str], packet: Packet, party: Party) -> bool:
+    """Pods and nodes included, unless prefixes are told to leave pods alone; a service's address only on the wire."""
     without_pods = world.options.ipblock_matches_pods == "never"
-    if party.service or (without_pods and party.pod is not None):
+    if (party.service and not packet.original) or (without_pods and party.pod is not None):
         return False
     return any(party.within(ip_network(net, strict=False)) for net in nets)
 

@@ -12,7 +12,7 @@ from itertools import chain
 from bpfence.dialects.cilium.model import NameSelector, Policy, Rule, Statement
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Pod
-from bpfence.semantics.cilium_labels import POD_NAMESPACE, UNMANAGED, host_labels, lookup_in, pod_labels
+from bpfence.semantics.cilium_labels import POD_NAMESPACE, UNMANAGED, host_labels, lookup_in, names_init, pod_labels
 from bpfence.semantics.cilium_peers import PeerTest, name_matches, peer_tests
 from bpfence.semantics.cilium_ports import icmp_matches, is_exact, port_matches
 from bpfence.semantics.decision import EXEMPT, NOT_SELECTED, UNMATCHED, Decision, Outcome, first
@@ -35,6 +35,10 @@ class AppliedRule:
     policy: PolicyObject
     rule: Rule
     path: tuple[str | int, ...]
+
+    @property
+    def for_init(self) -> bool:
+        return names_init(self.rule.endpoint_selector)
 
     def statements(self, direction: Direction, *, deny: bool) -> Sequence[Statement]:
         if direction == "ingress":
@@ -77,7 +81,7 @@ def asks_name(world: ReferenceWorld, packet: Packet) -> bool:
     rules = (
         applied_rules(world, packet.subject, "egress")
         if packet.own.pod is not None
-        else _node_rules(world, packet.node, "egress")
+        else node_rules(world, packet.node, "egress")
     )
     return any(names is not None for names, _ in _exact_entries(world, rules, packet))
 
@@ -109,7 +113,7 @@ def _exact_entries(
     """(names, None = every name) of every allow entry for exactly this port that selects the peer."""
     for item in rules:
         for index, statement in enumerate(item.rule.egress or ()):
-            peers = peer_tests(statement)
+            peers = peer_tests(statement, for_init=item.for_init)
             if peers is not None and not _any_peer(world, item.policy.namespace, peers, packet):
                 continue
             for position, ports in enumerate(statement.to_ports or ()):
@@ -136,7 +140,7 @@ def decide_cilium_node(world: ReferenceWorld, packet: Packet) -> Outcome:
     """Host policies: rules with a nodeSelector, for what ends or begins in the host. The local host has no privilege
     towards itself.
     """
-    rules = _node_rules(world, packet.node, packet.direction)
+    rules = node_rules(world, packet.node, packet.direction)
     if not rules:
         return NOT_SELECTED
     decision = (
@@ -148,7 +152,8 @@ def decide_cilium_node(world: ReferenceWorld, packet: Packet) -> Outcome:
     return Outcome(True, decision) if decision else UNMATCHED
 
 
-def _node_rules(world: ReferenceWorld, node: str, direction: Direction) -> list[AppliedRule]:
+def node_rules(world: ReferenceWorld, node: str, direction: Direction) -> list[AppliedRule]:
+    """Rules that select the node and touch the direction, in the order of the input."""
     rules = chain.from_iterable(_rules_of(policy) for policy in world.policies.cilium)
     return [item for item in rules if _selects_node(world, item, node) and _touches(item, direction)]
 
@@ -204,18 +209,18 @@ def _matches(world: ReferenceWorld, rules: Iterable[AppliedRule], packet: Packet
     section = packet.direction + ("Deny" if deny else "")
     for item in rules:
         for index, statement in enumerate(item.statements(packet.direction, deny=deny)):
-            if _statement_matches(world, item.policy.namespace, statement, packet):
+            if _statement_matches(world, item, statement, packet):
                 span = item.policy.span(*item.path, section, index)
                 yield Decision("deny" if deny else "allow", item.policy.title, span)
 
 
-def _statement_matches(world: ReferenceWorld, namespace: str, statement: Statement, packet: Packet) -> bool:
+def _statement_matches(world: ReferenceWorld, item: AppliedRule, statement: Statement, packet: Packet) -> bool:
     """Some peer and some port or ICMP entry match. A statement without peers and ports contributes nothing."""
-    peers = peer_tests(statement)
+    peers = peer_tests(statement, for_init=item.for_init)
     has_l4 = bool(statement.to_ports or statement.icmps)
     if peers is None:
         return has_l4 and _l4_matches(statement, packet)
-    return _any_peer(world, namespace, peers, packet) and (not has_l4 or _l4_matches(statement, packet))
+    return _any_peer(world, item.policy.namespace, peers, packet) and (not has_l4 or _l4_matches(statement, packet))
 
 
 def _any_peer(world: ReferenceWorld, namespace: str, peers: Sequence[PeerTest], packet: Packet) -> bool:

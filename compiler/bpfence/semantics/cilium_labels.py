@@ -32,7 +32,8 @@ def pod_labels(world: ReferenceWorld, pod: Pod) -> Labels:
     if special:
         return special
     namespace = world.namespace_labels(pod.namespace).items()
-    labels = dict(pod.labels) | {NAMESPACE_LABELS + key: value for key, value in namespace}
+    own = {key: value for key, value in pod.labels.items() if not key.startswith(NAMESPACE_LABELS)}
+    labels = own | {NAMESPACE_LABELS + key: value for key, value in namespace}
     cluster = pod.cluster or world.inventory.cluster
     derived = {POD_NAMESPACE: pod.namespace, SERVICE_ACCOUNT: pod.service_account, CLUSTER: cluster}
     reserved = {("reserved", name): "" for name in pod.reserved if name != UNMANAGED}
@@ -103,9 +104,17 @@ def lookup_in(labels: Labels) -> Lookup:
     return lookup
 
 
-def scoped_matches(selector: Selector, namespace: str, labels: Labels, own_cluster: str = "") -> bool:
+def names_init(selector: Selector | None) -> bool:
+    """Whether a subject speaks of endpoints in state init, which have no namespace yet."""
+    return selector is not None and ("reserved", "init") in _keys(selector)
+
+
+def scoped_matches(
+    selector: Selector, namespace: str, labels: Labels, own_cluster: str = "", *, for_init: bool = False
+) -> bool:
     """A peer selector of a policy in ``namespace`` (empty: clusterwide), scoped to that namespace or to pods,
     then matched. ``own_cluster``: whose pods a selector means that names no cluster; empty: those of every cluster.
+    ``for_init``: the subject speaks of endpoints in state init, and so a clusterwide policy is not scoped.
     """
     lookup = lookup_in(labels)
     if not selector_matches(selector, lookup):
@@ -119,7 +128,7 @@ def scoped_matches(selector: Selector, namespace: str, labels: Labels, own_clust
         return True
     pod_namespace = labels.get(("k8s", POD_NAMESPACE))
     if not namespace:
-        return pod_namespace is not None
+        return for_init or pod_namespace is not None
     if any(source in ("any", "k8s") and key.startswith(NAMESPACE_LABELS) for source, key in keys):
         return True
     return pod_namespace == namespace

@@ -21,7 +21,7 @@ from bpfence.dialects.cilium.model import (
     Statement,
 )
 from bpfence.identity.inventory import Pod, Service
-from bpfence.semantics.cilium_labels import identity_labels, is_api_server, lookup_in, scoped_matches
+from bpfence.semantics.cilium_labels import identity_labels, is_api_server, lookup_in, scoped_matches, split_key
 from bpfence.semantics.kubernetes import AddressRule
 from bpfence.semantics.label_selector import selector_matches
 from bpfence.semantics.names import cilium_pattern_matches
@@ -33,13 +33,14 @@ PeerTest = Callable[[ReferenceWorld, str, Packet, AddressRule], bool]
 """(world, the policy's namespace, packet, which owners prefixes may match) -> the peer is meant."""
 
 
-def peer_tests(statement: Statement) -> list[PeerTest] | None:
+def peer_tests(statement: Statement, *, for_init: bool) -> list[PeerTest] | None:
     """One test per item of the statement's L3 member. None: no L3 member, any peer. Empty: a member without
-    items, no peer.
+    items, no peer. ``for_init``: the rule's subject speaks of endpoints in state init.
     """
+    endpoint = partial(_endpoint, for_init=for_init)
     if isinstance(statement, IngressCommon):
         members = [
-            _each(_endpoint, statement.from_endpoints),
+            _each(endpoint, statement.from_endpoints),
             _each(_prefix, statement.from_cidr),
             _each(_cidr, statement.from_cidr_set),
             _each(_entity, statement.from_entities),
@@ -48,7 +49,7 @@ def peer_tests(statement: Statement) -> list[PeerTest] | None:
         ]
     else:
         members = [
-            _each(_endpoint, statement.to_endpoints),
+            _each(endpoint, statement.to_endpoints),
             _each(_prefix, statement.to_cidr),
             _each(_cidr, statement.to_cidr_set),
             _each(_entity, statement.to_entities),
@@ -83,10 +84,12 @@ def name_matches(world: ReferenceWorld, item: NameSelector, name: str, *, query:
     return any(cilium_pattern_matches(text, name, profile, query=query) for text in patterns)
 
 
-def _endpoint(selector: Selector, world: ReferenceWorld, namespace: str, packet: Packet, _: AddressRule) -> bool:
+def _endpoint(
+    selector: Selector, world: ReferenceWorld, namespace: str, packet: Packet, _: AddressRule, *, for_init: bool
+) -> bool:
     labels = identity_labels(world, packet.node, packet.peer)
     own_cluster = "" if world.options.cilium_profile == "1.18" else world.inventory.cluster
-    return labels is not None and scoped_matches(selector, namespace, labels, own_cluster)
+    return labels is not None and scoped_matches(selector, namespace, labels, own_cluster, for_init=for_init)
 
 
 def _node(selector: Selector, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
@@ -95,7 +98,7 @@ def _node(selector: Selector, world: ReferenceWorld, _: str, packet: Packet, __:
     if node is None or is_node(packet.peer, packet.node):
         return False
     labels = {("node", key): value for key, value in world.node_labels(node).items()}
-    return selector_matches(selector, lookup_in(labels))
+    return selector_matches(selector, lookup_in(labels | {("reserved", "remote-node"): ""}))
 
 
 def _entity(name: str, world: ReferenceWorld, _: str, packet: Packet, __: AddressRule) -> bool:
@@ -154,7 +157,8 @@ def _groups_match(selector: Selector, covering: list[CidrGroup]) -> bool:
     labels = [group.metadata.labels for group in covering]
 
     def values(key: str) -> set[str]:
-        return {item[key] for item in labels if key in item}
+        _, name = split_key(key)
+        return {item[name] for item in labels if name in item}
 
     for key, value in (selector.match_labels or {}).items():
         if value not in values(key):
@@ -183,7 +187,8 @@ def _names_service(rule: ServiceRule, service: Service) -> bool:
     if rule.k8s_service_selector is None:
         return False
     in_namespace = rule.k8s_service_selector.namespace in (None, "", service.namespace)
-    return in_namespace and selector_matches(rule.k8s_service_selector.selector, service.labels.get)
+    labels = {("k8s", key): value for key, value in service.labels.items()}
+    return in_namespace and selector_matches(rule.k8s_service_selector.selector, lookup_in(labels))
 
 
 def _backend(world: ReferenceWorld, service: Service, peer: Party, owner: AddressRule) -> bool:

@@ -10,9 +10,12 @@ from typing import Literal
 from bpfence.dialects.cilium.model import Policy as CiliumPolicy
 from bpfence.identity.inventory import Pod
 from bpfence.semantics.calico import calico_isolation, decide_calico, enforced_policies
+from bpfence.semantics.calico_profiles import own_profiles
 from bpfence.semantics.cilium import asks_name, cilium_isolation, decide_cilium, decide_cilium_node
 from bpfence.semantics.cluster import cluster_policies, decide_cluster_tier
 from bpfence.semantics.decision import NOT_SELECTED, Decision, Outcome, first
+from bpfence.semantics.denials import node_denial, pod_denial
+from bpfence.semantics.host_endpoints import is_failsafe
 from bpfence.semantics.kubernetes import decide_network_policies, default_deny, isolating_policies
 from bpfence.semantics.packet import Packet, is_icmpv6_error, is_link_housekeeping, is_mtu_error, reaches_itself
 from bpfence.semantics.verdict import LayerVerdict, SideVerdict
@@ -34,23 +37,36 @@ def judge(world: ReferenceWorld, packet: Packet) -> SideVerdict:
     return SideVerdict(all(layer.allowed for layer in layers), tuple(layers))
 
 
-def judge_node(world: ReferenceWorld, packet: Packet) -> tuple[LayerVerdict, ...]:
-    """One direction at a node's own processes: Cilium's host policies, where some select the node."""
+def judge_node(world: ReferenceWorld, packet: Packet, *, with_failsafes: bool = True) -> tuple[LayerVerdict, ...]:
+    """One direction at a node's own processes: Cilium's host policies, where some select the node. The failsafe ports
+    of host endpoints are open for them as well.
+    """
     endpoint = f"node/{packet.node}"
-    outcome = decide_cilium_node(world, with_query(world, packet))
+    denial = node_denial(world, packet)
+    outcome = Outcome(True, denial) if denial else decide_cilium_node(world, with_query(world, packet))
     if not outcome.selected:
         return ()
     if is_link_housekeeping(packet) or is_mtu_error(packet) or is_icmpv6_error(packet):
         return (LayerVerdict("cilium", True, "exempt", endpoint=endpoint),)
+    if with_failsafes and _is_failsafe(world, packet):
+        return (LayerVerdict("cilium", True, "failsafe", endpoint=endpoint),)
     if outcome.decision is None:
         return (LayerVerdict("cilium", True, "unmatched", endpoint=endpoint),)
     return (outcome.decision.verdict("cilium", endpoint),)
 
 
+def _is_failsafe(world: ReferenceWorld, packet: Packet) -> bool:
+    """By the destination's port, as FelixConfiguration says, else Calico's defaults."""
+    objects, remote = world.policies.calico, packet.peer.address
+    return is_failsafe(objects, packet.node, packet.direction, packet.protocol, packet.destination_port, remote)
+
+
 def backends_of(world: ReferenceWorld, packet: Packet) -> tuple[Packet, ...] | None:
-    """The packet as it would go to each ready backend of the service it is sent to. None: it is sent to no service."""
+    """The packet as it would go to each ready backend of the service it is sent to. None: it is sent to no service,
+    or never leaves the pod, whose own address a service has borrowed.
+    """
     address, port = packet.destination.address, packet.destination_port
-    if packet.direction == "ingress" or address is None or port is None:
+    if packet.direction == "ingress" or address is None or port is None or reaches_itself(packet):
         return None
     backends = world.backends.get((address, packet.protocol, port))
     if backends is None:
@@ -96,16 +112,19 @@ def layer_names(world: ReferenceWorld) -> list[LayerName]:
     """Layers with policies; the joined layer alone when there are none at all."""
     names = _engines_in_use(world)
     joined = joined_layer(world)
-    if joined not in names and (world.policies.kubernetes or not names):
+    if joined not in names and (world.written.kubernetes or not names):
         names.append(joined)
     return names
 
 
 def _engines_in_use(world: ReferenceWorld) -> list[LayerName]:
+    written = [world] if world.denying is None else [world, world.denying]
     found: list[LayerName] = []
-    if enforced_policies(world):
+    if any(enforced_policies(item) for item in written) or any(
+        own_profiles(world, pod) for pod in world.inventory.pods
+    ):
         found.append("calico")
-    if any(isinstance(item.model, CiliumPolicy) for item in world.policies.cilium):
+    if any(isinstance(item.model, CiliumPolicy) for item in world.written.cilium):
         found.append("cilium")
     return found
 
@@ -115,7 +134,10 @@ def _layer_verdict(world: ReferenceWorld, name: LayerName, packet: Packet, *, jo
     packet = with_query(world, packet)
     if is_exempt(packet):
         return LayerVerdict(name, True, "exempt", endpoint=endpoint)
-    if name == "calico":
+    denial = pod_denial(world, name, packet, joined=joined)
+    if denial is not None:
+        outcome = Outcome(True, denial)
+    elif name == "calico":
         outcome = decide_calico(world, packet, joined=joined)
     elif joined:
         outcome = _enclosed(world, name, packet)

@@ -45,9 +45,9 @@ def decide_side(
 ) -> SideVerdict:
     """One direction at one endpoint against whoever owns ``peer_address``. Ports in host order.
 
-    ``endpoint``: a pod ``namespace/name``; ``hep/NAME``, asked at ``point`` for its policies and profiles, failsafes
-    left aside; ``node/NAME``, for the policies that select nodes. A host-network pod is not policed. Raises UsageError
-    for an unknown endpoint or a malformed address.
+    ``endpoint``: a pod ``namespace/name``; ``hep/NAME``, asked at ``point`` for its policies and profiles;
+    ``node/NAME``, for the policies that select nodes; failsafe ports are left aside at both. A host-network pod is not
+    policed. Raises UsageError for an unknown endpoint or a malformed address.
     """
     own, peer = world.owner(parse_address(own_address)), world.owner(parse_address(peer_address))
     ports = (source_port, destination_port, icmp_type, icmp_code)
@@ -58,7 +58,9 @@ def decide_side(
         return SideVerdict(verdict.allowed, (verdict,))
     if endpoint.startswith(NODE):
         node = endpoint.removeprefix(NODE)
-        layers = judge_node(world, Packet(node, direction, own, peer, protocol, *ports, fqdn=fqdn))
+        layers = judge_node(
+            world, Packet(node, direction, own, peer, protocol, *ports, fqdn=fqdn), with_failsafes=False
+        )
         return SideVerdict(all(layer.allowed for layer in layers), layers)
     pod = world.pod(endpoint)
     if pod.host_network:
@@ -83,13 +85,18 @@ def _ends(world: ReferenceWorld, flow: Flow) -> tuple[Party, Party]:
     """
     sources, destinations = _parties(world, flow.source), _parties(world, flow.destination)
     if sources[0].address is None or destinations[0].address is None:
-        return sources[0], destinations[0]
+        return _of_family(sources, flow.family), _of_family(destinations, flow.family)
     for destination in destinations:
         for source in sources:
             family = _version(source)
             if family == _version(destination) and flow.family in (None, family):
                 return source, destination
     raise UsageError(f"{flow.source} and {flow.destination} have no common address family")
+
+
+def _of_family(parties: list[Party], family: int | None) -> Party:
+    """The first party whose address is of the family; without one, or without a wish, the first."""
+    return next((party for party in parties if family in (None, _version(party))), parties[0])
 
 
 def _version(party: Party) -> int:

@@ -116,10 +116,23 @@ def governing(
         return next(iter(mine), None)
     if interface == "lo":
         return None
+    if interface == ANY_INTERFACE:
+        return wildcard_of(mine, node)
     named = [item for item in mine if item.interface == interface]
     on_it = {address, *(other for item in named for other in item.addresses)}
     candidates = (item for item in mine if item in named or (not item.interface and on_it & set(item.addresses)))
     return next(candidates, None) or wildcard_of(mine, node)
+
+
+def standing_in(interfaces: Iterable[HostInterface], host: HostInterface, address: Address) -> HostInterface | None:
+    """Who governs the interface of a host endpoint, as far as the objects tell. Without an interface it stands where
+    its ``address`` is: where another one says that it has this address at its interface, else at one nobody names.
+    """
+    mine = [item for item in interfaces if item.node == host.node]
+    if host.interface:
+        return governing(mine, host.node, host.interface, None)
+    places = [item.interface for item in mine if address in item.addresses and item.interface not in ("", "*")]
+    return governing(mine, host.node, places[0] if places else "nobody names it", address)
 
 
 def is_failsafe(

@@ -24,7 +24,7 @@ class Packet:
     when the host forwards), ``peer``: the other. Ports in host order, None = the packet has none or they are unknown;
     the same for the ICMP type and code. ``fqdn``: the name under which the peer's address was learnt;
     ``query``: the name that the packet asks for. ``by_service``: the peer is a backend that the subject reaches through
-    a service.
+    a service. ``original``: the destination is the one on the wire, no service has been translated yet.
     """
 
     node: str
@@ -39,6 +39,7 @@ class Packet:
     fqdn: str = ""
     query: str = ""
     by_service: bool = False
+    original: bool = False
 
     @property
     def subject(self) -> Pod:

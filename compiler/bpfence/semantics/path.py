@@ -12,7 +12,7 @@ from bpfence.flows import Flow
 from bpfence.semantics.calico_hosts import Point, decide_host_endpoint
 from bpfence.semantics.combine import judge, judge_node
 from bpfence.semantics.decision import Decision
-from bpfence.semantics.host_endpoints import HostInterface, closes_host, governing, wildcard_of
+from bpfence.semantics.host_endpoints import HostInterface, closes_host, governing, standing_in, wildcard_of
 from bpfence.semantics.packet import Direction, Packet
 from bpfence.semantics.verdict import LayerVerdict, SideVerdict
 from bpfence.semantics.world import Party, ReferenceWorld, parse_address
@@ -144,10 +144,11 @@ def _leave_pod(way: Way, trail: Trail, node: str) -> None:
             trail.add(_to_own_host(way, node))
             continue
         trail.ask(wildcard, "forward", way.packet(node, "ingress", destination, port))
+        onward = way.packet(node, "egress", destination, port)
         if not node or node_of(destination) != node:
-            trail.ask(
-                _outer(way, way.source, way.flow.source, node), "forward", way.packet(node, "egress", destination, port)
-            )
+            trail.ask(_outer(way, way.source, way.flow.source, node), "forward", onward)
+        elif way.ends_at_service:
+            trail.ask(wildcard, "forward", onward)
 
 
 def _to_own_host(way: Way, node: str) -> tuple[LayerVerdict, ...]:
@@ -201,10 +202,28 @@ def _enter_host(way: Way, trail: Trail, node: str) -> None:
     if way.source.pod is None or way.source.pod.node != node:
         outer = _outer(way, way.destination, way.flow.destination, node)
         _enter_by(way, trail, outer, node)
-        if not way.ends_at_service:
+        if way.ends_at_service:
+            _send_on(way, trail, outer, node)
+        else:
             trail.ask(outer, "endpoint", packet)
     if not way.ends_at_service:
         trail.add(judge_node(way.world, packet))
+
+
+def _send_on(way: Way, trail: Trail, outer: HostInterface | None, node: str) -> None:
+    """From the outside to a service at the node's address: in by the interface, on to each backend, out again."""
+    early = set(trail.passed)
+    for destination, port in way.arrivals:
+        trail.passed = set(early)
+        packet = way.packet(node, "ingress", destination, port)
+        if destination.host == node:
+            trail.ask(outer, "endpoint", packet)
+            continue
+        trail.ask(outer, "forward", packet)
+        hosts = way.world.host_interfaces
+        local = node_of(destination) == node
+        beyond = wildcard_of(hosts, node) if local else governing(hosts, node, way.flow.out_interface, None)
+        trail.ask(beyond, "forward", _turned(packet))
 
 
 def _enter_by(way: Way, trail: Trail, outer: HostInterface | None, node: str) -> None:
@@ -214,13 +233,21 @@ def _enter_by(way: Way, trail: Trail, outer: HostInterface | None, node: str) ->
 
 
 def _outer(way: Way, end: Party, written: str, node: str) -> HostInterface | None:
-    """Who governs the interface between the end's node and the outside. An end that is written as a host endpoint, or
-    has an address that is known only from one, uses that one's interface.
+    """Who governs the interface between the end's node and the outside: the one that the flow names, else that of an
+    end that is written as a host endpoint or has an address that only host endpoints know.
     """
     hosts, interface = way.world.host_interfaces, way.flow.interface
+    if interface:
+        return governing(hosts, node, interface, end.address if end.host == node else None)
+    known = _as_host_endpoint(way, end, written, node)
+    if known is None or end.address is None:
+        return governing(hosts, node, "", None)
+    return standing_in(hosts, known, end.address)
+
+
+def _as_host_endpoint(way: Way, end: Party, written: str, node: str) -> HostInterface | None:
     if written.startswith("hep/"):
-        named = way.world.host_interface(written.removeprefix("hep/"))
-        return governing(hosts, node, named.interface or "unnamed", end.address)
-    if end.host == node and end.node is None and end.pod is None:
-        return next(item for item in hosts if item.node == node and end.address in item.addresses)
-    return governing(hosts, node, interface, end.address if end.host == node else None)
+        return way.world.host_interface(written.removeprefix("hep/"))
+    if end.host != node or end.node is not None or end.pod is not None:
+        return None
+    return next(item for item in way.world.host_interfaces if item.node == node and end.address in item.addresses)

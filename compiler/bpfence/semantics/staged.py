@@ -34,7 +34,7 @@ class PendingPolicies:
 
 def pending_world(world: ReferenceWorld) -> ReferenceWorld:
     """As it is, but with the staged policies in force. Set and Learn replace or add, Delete removes, Ignore is idle."""
-    policies = world.policies
+    policies = world.written
     calico = {_name(item): item for item in policies.calico if not item.kind.startswith("Staged")}
     kubernetes = {_name(item): item for item in policies.kubernetes}
     for item in policies.calico:

@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Protocol
 
-from bpfence.dialects.objects import PolicyObject
 from bpfence.errors import UsageError
 from bpfence.identity.inventory import Address, Inventory, Pod
 from bpfence.options import Options
 from bpfence.semantics.host_endpoints import HostInterface, read_host_interfaces
 from bpfence.semantics.services import find_places
+from bpfence.semantics.unsupported import PolicySet, split_policies
 
 Network = IPv4Network | IPv6Network
-
-
-class PolicySet(Protocol):
-    """The policy objects of one input, by dialect."""
-
-    @property
-    def kubernetes(self) -> tuple[PolicyObject, ...]: ...
-
-    @property
-    def cilium(self) -> tuple[PolicyObject, ...]: ...
-
-    @property
-    def calico(self) -> tuple[PolicyObject, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +41,17 @@ class Party:
 
 
 class ReferenceWorld:
-    """Inventory, policies and options, with the owner of every known address."""
+    """Inventory, policies and options, with the owner of every known address.
+
+    ``policies``: those that hold as they are written. ``denying``: the world of those that can't be enforced, and only
+    deny; None = there are none.
+    """
 
     def __init__(self, inventory: Inventory, policies: PolicySet, options: Options) -> None:
         self.inventory = inventory
-        self.policies = policies
+        self.written = policies
+        self.policies, denying = split_policies(policies, options)
+        self.denying = None if denying is None else ReferenceWorld(inventory, denying, _strict(options))
         self.options = options
         self.node_addresses = _node_addresses(inventory)
         self.backends = find_places(inventory, self.node_addresses)
@@ -111,6 +103,10 @@ class ReferenceWorld:
 
     def node_labels(self, name: str) -> Mapping[str, str]:
         return next((node.labels for node in self.inventory.nodes if node.name == name), {})
+
+
+def _strict(options: Options) -> Options:
+    return options.model_copy(update={"allow_unsupported": False})
 
 
 def parse_address(address: Address | str) -> Address:

@@ -74,6 +74,7 @@ REFUSED = [
     ("{node: n1}", "CAL063"),
     ("{node: n1, interfaceName: abcdefghijklmnop}", "CAL063"),
     ("{node: n1, interfaceName: 'eth0:1'}", "CAL063"),
+    ("{node: n1, interfaceName: lo}", "CAL063"),
     ('{node: n1, interfaceName: "eth0\\n"}', "CAL063"),
     ("{node: n1, expectedIPs: [10.0.0.1/32]}", "CAL064"),
     ("{node: n1, expectedIPs: ['fe80::1%eth0']}", "CAL064"),
@@ -171,10 +172,23 @@ def named(name: str, interface: str = "", address: str = "", node: str = "n1") -
         ([named("b", "*"), named("a", "*")], {"b": "a"}),
         ([named("b", "", "192.0.2.1"), named("a", "", "192.0.2.1")], {"b": "a"}),
         ([named("b", "", "192.0.2.1"), named("a", "", "192.0.2.2")], {}),
+        ([named("b", "eth0", "192.0.2.1"), named("a", "", "192.0.2.1")], {"b": "a"}),
+        ([named("a", "eth0", "192.0.2.1"), named("b", "", "192.0.2.1")], {"b": "a"}),
+        ([named("a", "eth0"), named("b", "eth0", "192.0.2.1"), named("c", "", "192.0.2.1")], {"b": "a", "c": "a"}),
+        ([named("b", "eth0"), named("c", "eth0", "192.0.2.1"), named("a", "", "192.0.2.1")], {"b": "a", "c": "a"}),
+        ([named("b", "*", "192.0.2.1"), named("a", "", "192.0.2.1")], {}),
     ],
 )
 def test_the_smaller_name_governs_an_interface(endpoints, lost):
     assert calico.overruled_host_endpoints(endpoints) == lost
+
+
+def test_a_workload_endpoint_inherits_by_its_own_list_alone(load):
+    (pod,) = load(workload(profiles="[base, ksa.shop.bot]") + PROFILE).inventory.pods
+    assert pod.profiles == ("base", "ksa.shop.bot")
+    assert pod.labels == {"app": "web", "zone": "edge", "role": "from-profile", "pcsa.projectcalico.org/name": "bot"}
+    (usual,) = load(workload() + PROFILE).inventory.pods
+    assert (usual.profiles, usual.labels) == (None, {"app": "web"})
 
 
 POD = """
@@ -231,8 +245,12 @@ def test_a_workload_endpoint_without_its_pod_is_one(load):
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        (workload(profiles="[]"), "CAL094"),
-        (workload(profiles="[kns.shop, other]"), "CAL094"),
+        (workload(profiles="[kns.shop, other]"), "CAL067"),
+        (workload(profiles="[kns.elsewhere]"), "CAL067"),
+        (workload().replace("namespace: shop, projectcalico", "namespace: lab, projectcalico"), "CAL013"),
+        (workload().replace("orchestrator: k8s", "orchestrator: openstack"), "CAL013"),
+        (workload().replace("  pod: web", "  pod: web\n  serviceAccountName: other"), "CAL013"),
+        (workload().replace("  pod: web", "  pod: web\n  orchestrator: openstack"), "CAL077"),
         (workload(networks="[10.1.0.0/31]"), "CAL068"),
         (workload() + workload().replace("n2-k8s", "n3-k8s"), "CAL077"),
         (workload().replace("  pod: web\n", ""), "CAL077"),

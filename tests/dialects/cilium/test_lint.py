@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -109,3 +110,49 @@ def test_nested_groups(compile_policy: Callable) -> None:
 
 def test_group_selector_without_a_group(compile_policy: Callable) -> None:
     assert compile_policy(NESTED.replace("SITE", "c")).codes == ["CIL087"]
+
+
+def test_peers_without_a_namespace_beside_initialising_subjects(compile_rule: Callable) -> None:
+    text = (
+        "endpointSelector: {matchExpressions: [{key: 'reserved:init', operator: %s}]}\n"
+        "ingress: [{fromEndpoints: [{matchLabels: {app: web}}, %s]}]"
+    )
+    for operator in ("Exists", "DoesNotExist"):
+        outcome = compile_rule(text % (operator, "{}"), WORLD, namespace="")
+        assert [item.span.line for item in outcome.diagnostics if item.code == "CIL078"] == [6]
+    tied = "{matchExpressions: [{key: io.kubernetes.pod.namespace, operator: Exists}]}"
+    assert "CIL078" not in compile_rule(text % ("Exists", tied), WORLD, namespace="").codes
+
+
+@pytest.mark.parametrize(
+    ("label", "namespace", "codes"),
+    [
+        ("health", "shop", ["CIL079"]),
+        ("ingress", "shop", ["CIL079"]),
+        ("health", "", []),
+        ("host", "", ["CIL079"]),
+    ],
+)
+def test_reserved_subjects(label: str, namespace: str, codes: list[str], compile_rule: Callable) -> None:
+    text = f"endpointSelector: {{matchLabels: {{'reserved:{label}': ''}}}}\ningress: [{{}}]"
+    assert compile_rule(text, WORLD, namespace=namespace).codes == codes
+
+
+def test_policies_with_names_are_linted_once_each(compile_policy: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can learn names is found once for all rules, not once for each."""
+    asked = []
+    monkeypatch.setattr("bpfence.dialects.cilium.lint_subjects.has_dns_rules", lambda rule: asked.append(rule))
+    rule = "{endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.example}]}]}"
+    head = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p, namespace: shop}\n"
+    compile_policy(f"{head}specs: [{', '.join([rule] * 20)}]", WORLD)
+    assert len(asked) == 20
+
+
+def test_only_statements_with_port_names_are_lowered_again(
+    compile_rule: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = []
+    module = import_module("bpfence.dialects.cilium.lint")
+    monkeypatch.setattr(module, "lower_statement", lambda *site: again.append(site))
+    compile_rule("endpointSelector: {}\ningress: [{fromEndpoints: [{}]}, {toPorts: [{ports: [{port: sql}]}]}]", WORLD)
+    assert len(again) == 1

@@ -75,7 +75,6 @@ TRAPS = [
         "K8S095",
         WARN,
     ),
-    ("unknown namespace", np("{podSelector: {}}", namespace="nowhere"), "K8S096", NOTE),
     ("Baseline opens isolated pods", cnp(OPENS, "Baseline") + np("{podSelector: {}}"), "K8S081", WARN),
     ("Deny of pods alone", cnp("ingress: [{action: Deny, from: [{namespaces: {}}]}]"), "K8S082", WARN),
     ("replaced version", BANP, "K8S084", NOTE),

@@ -13,7 +13,7 @@ from bpfence.dialects.calico.staged import (
     staged_kubernetes_policies,
     staged_objects,
 )
-from bpfence.dialects.calico.workloads import replace_pods
+from bpfence.dialects.calico.workloads import makes_layer, replace_pods
 
 __all__ = [
     "MODELS",
@@ -24,6 +24,7 @@ __all__ = [
     "lint",
     "lint_staged",
     "lower",
+    "makes_layer",
     "overruled_host_endpoints",
     "pending_objects",
     "read_object",

@@ -83,8 +83,8 @@ def check_object(report: Report, resource: Resource) -> None:
             check_host_endpoint(report, resource.metadata.labels, spec)
         case Profile(spec=spec):
             _check_profile(report, spec)
-        case WorkloadEndpoint(spec=spec):
-            check_workload_endpoint(report, spec)
+        case WorkloadEndpoint(metadata=metadata, spec=spec):
+            check_workload_endpoint(report, metadata, spec)
         case FelixConfiguration(spec=spec):
             check_configuration(report, resource.metadata.name, spec)
         case _:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 
 from bpfence.dialects.calico import codes
+from bpfence.dialects.calico.labels import ORCHESTRATOR_LABEL
 from bpfence.dialects.calico.model import (
     HostEndpointPort,
     HostEndpointSpec,
@@ -17,6 +18,7 @@ from bpfence.dialects.calico.report import Report
 from bpfence.dialects.calico.selectors import ACCOUNT_LABEL, NAMESPACE_LABEL
 from bpfence.dialects.calico.values import BadValueError, MappedAddressError, read_protocol, read_set_cidr
 from bpfence.dialects.label_syntax import dns_subdomain_problem, port_name_problem
+from bpfence.dialects.model_base import ObjectMeta
 from bpfence.flows import PORT_PROTOCOLS
 from bpfence.source.documents import Path
 
@@ -24,6 +26,7 @@ __all__ = ["NAMESPACE_LABEL", "check_host_endpoint", "check_inherited_labels", "
 
 MAX_PORT = 65535
 _INTERFACE = re.compile(r"\*|[a-zA-Z0-9_.-]{1,15}")
+_LOOPBACK = "lo"
 _RESERVED_LABELS = (NAMESPACE_LABEL, ACCOUNT_LABEL)
 
 
@@ -63,6 +66,9 @@ def _check_interface(report: Report, spec: HostEndpointSpec) -> None:
         message = f"{spec.interface_name!r} is no interface name"
         help_text = 'write up to 15 letters, digits, "_", "." and "-", or "*" for every interface'
         report.error(codes.HOST_INTERFACE, path, message, help_text)
+    elif spec.interface_name == _LOOPBACK:
+        message = "the loopback interface is never policed"
+        report.error(codes.HOST_INTERFACE, path, message, "write the interface that leads to the outside")
 
 
 def _check_address(report: Report, path: Path, text: str) -> None:
@@ -101,8 +107,18 @@ def _check_port(report: Report, path: Path, port: HostEndpointPort | WorkloadPor
         report.error(codes.ENDPOINT_PORT, (*path, "port"), f"the port {port.port} is not in 1-{MAX_PORT}")
 
 
-def check_workload_endpoint(report: Report, spec: WorkloadEndpointSpec) -> None:
-    """Everything wrong with a workload endpoint but its metadata."""
+def check_workload_endpoint(report: Report, metadata: ObjectMeta, spec: WorkloadEndpointSpec) -> None:
+    """Everything wrong with a workload endpoint. Calico's own labels of it may only say what the endpoint says."""
+    implied = {NAMESPACE_LABEL: metadata.namespace or "default", ORCHESTRATOR_LABEL: "k8s"}
+    if spec.service_account_name:
+        implied[ACCOUNT_LABEL] = spec.service_account_name
+    for key, value in implied.items():
+        if metadata.labels.get(key, value) != value:
+            message = f"the label {key} is {metadata.labels[key]!r}, but the endpoint's is {value!r}"
+            report.error(codes.LABEL, ("metadata", "labels", key), message, "remove the label")
+    if spec.orchestrator not in (None, "", "k8s"):
+        message = "only pods are workloads here, whose orchestrator is k8s"
+        report.error(codes.WORKLOAD_POD, ("spec", "orchestrator"), message, "write k8s, or remove the endpoint")
     if spec.node:
         _check_node(report, spec.node)
     if not spec.pod:

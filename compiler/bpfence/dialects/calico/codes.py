@@ -83,7 +83,6 @@ MIRROR_MISSING = "CAL083"
 
 # What this version can't enforce
 UNSUPPORTED_HTTP = "CAL092"
-UNSUPPORTED_PROFILE = "CAL094"
 
 # Warnings and notes: the text alone
 DEFAULT_NAMESPACE = "CAL100"

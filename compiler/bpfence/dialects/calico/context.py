@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bpfence.dialects.calico.labels import LONGEST_ACCOUNT
+from bpfence.dialects.calico.labels import LONGEST_ACCOUNT, Exceptions
 from bpfence.dialects.calico.model import GlobalNetworkSet, NetworkSet
 from bpfence.dialects.calico.selectors import NAMESPACE_LABEL, NAMESPACE_PREFIX
 from bpfence.dialects.calico.values import read_set_cidr
@@ -37,23 +37,26 @@ class InitPort:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``by_address``: the addresses that a prefix of a rule can match at all; ``of_sets``: those that one of a network
-    set can. ``hosts``: the host endpoints.
+    """``by_address``: the addresses that a prefix of a rule can match at all, ``on_wire``: before translation;
+    ``of_sets``: those that one of a network set can.
+    ``hosts``: the host endpoints. ``shared_addresses``: whether one address has several endpoints.
     """
 
     inventory: Inventory
     sets: tuple[LabelledSet, ...]
-    long_accounts: tuple[str, ...]
+    exceptions: Exceptions
     init_ports: tuple[InitPort, ...]
     by_address: PeerExpr
     of_sets: PeerExpr
+    on_wire: PeerExpr = ANYONE
     hosts: tuple[HostEndpoint, ...] = ()
+    shared_addresses: bool = False
 
     def at(self, point: Point) -> Context:
         """The same for the rules of a point. Before the destination is translated a service address is an address."""
         if point not in (Point.UNTRACKED, Point.PRE_DNAT):
             return self
-        return replace(self, by_address=ANYONE, of_sets=ANYONE)
+        return replace(self, by_address=self.on_wire, of_sets=ANYONE)
 
 
 def lowering_context(
@@ -61,16 +64,26 @@ def lowering_context(
 ) -> Context:
     """Collect the facts once for all policies."""
     names = {pod.service_account for pod in inventory.pods}
-    hidden = ("pod", "service") if options.ipblock_matches_pods == "never" else ("service",)
+    long_accounts = tuple(sorted(name for name in names if len(name) > LONGEST_ACCOUNT))
+    without_pods = options.ipblock_matches_pods == "never"
+    hidden = ("pod", "service") if without_pods else ("service",)
     return Context(
         inventory,
         tuple(_labelled_sets(objects, inventory)),
-        tuple(sorted(name for name in names if len(name) > LONGEST_ACCOUNT)),
+        Exceptions(long_accounts, any(pod.profiles is not None for pod in inventory.pods)),
         tuple(_init_ports(inventory)),
         PeerNot(HasObject(kind_is(*hidden))),
         PeerNot(HasObject(kind_is("service"))),
+        PeerNot(HasObject(kind_is("pod"))) if without_pods else ANYONE,
         hosts,
+        _share_addresses(inventory, hosts),
     )
+
+
+def _share_addresses(inventory: Inventory, hosts: Iterable[HostEndpoint]) -> bool:
+    pods = [address for pod in inventory.pods if not pod.host_network for address in pod.addresses]
+    addresses = [*pods, *(address for host in hosts for address in host.addresses)]
+    return len(set(addresses)) < len(addresses)
 
 
 def _labelled_sets(objects: Sequence[PolicyObject], inventory: Inventory) -> Iterable[LabelledSet]:

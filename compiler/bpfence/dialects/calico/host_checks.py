@@ -13,7 +13,7 @@ from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.check import BUILT_IN_TIERS
 from bpfence.dialects.calico.hosts import EVERY_INTERFACE, host_settings
-from bpfence.dialects.calico.mirror import covers_rule, mirrored
+from bpfence.dialects.calico.mirror import covers, mirrored, read_rule
 from bpfence.dialects.calico.model import EntityRule, Rule, Tier
 from bpfence.dialects.calico.rules import rule_families
 from bpfence.dialects.calico.sources import PolicySource
@@ -185,13 +185,12 @@ def _check_mirrors(group: Group, diagnostics: Diagnostics) -> None:
     """An untracked Allow needs the Allow of the replies: they have no flow to belong to."""
     for direction in Direction:
         opposite = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
-        allows = [r for source in group.policies for _, r in source.rules(opposite) if r.action == "Allow"]
+        allows = [read_rule(r) for source in group.policies for _, r in source.rules(opposite) if r.action == "Allow"]
         for source in group.policies:
             for index, rule in source.rules(direction):
                 if rule.action != "Allow":
                     continue
-                missing = [part for part in mirrored(rule) if not any(covers_rule(allow, part) for allow in allows)]
-                if missing:
+                if not all(any(covers(allow, part) for allow in allows) for part in map(read_rule, mirrored(rule))):
                     _report_mirror(source, direction, opposite, index, diagnostics)
 
 

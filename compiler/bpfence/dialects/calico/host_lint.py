@@ -9,7 +9,7 @@ from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.calico import codes
 from bpfence.dialects.calico.check import BUILT_IN_TIERS
 from bpfence.dialects.calico.hosts import host_endpoints, host_settings, overruled_host_endpoints
-from bpfence.dialects.calico.mirror import covers_rule
+from bpfence.dialects.calico.mirror import ReadRule, covers, read_rule
 from bpfence.dialects.calico.model import EntityRule, Rule, Tier
 from bpfence.dialects.calico.profiles import ProfileFacts, known_profiles
 from bpfence.dialects.calico.selectors import has_criteria, side_selectors
@@ -114,7 +114,7 @@ def _early_allows(hosts: Hosts) -> Iterator[Finding]:
         selecting = hosts.selecting(endpoint)
         for direction in Direction:
             early = [
-                (source, rule)
+                (source, read_rule(rule))
                 for source in selecting
                 if source.points[0] in _POINTS[:2]
                 for _, rule in source.rules(direction)
@@ -124,14 +124,18 @@ def _early_allows(hosts: Hosts) -> Iterator[Finding]:
 
 
 def _shadowed(
-    selecting: list[PolicySource], direction: Direction, early: list[tuple[PolicySource, Rule]], endpoint: HostEndpoint
+    selecting: list[PolicySource],
+    direction: Direction,
+    early: list[tuple[PolicySource, ReadRule]],
+    endpoint: HostEndpoint,
 ) -> Iterator[Finding]:
     for source in selecting if early else ():
         for index, rule in source.rules(direction):
             if rule.action != "Deny":
                 continue
+            read = read_rule(rule)
             for other, allow in early:
-                if _is_earlier(other, source) and covers_rule(allow, rule):
+                if _is_earlier(other, source) and covers(allow, read):
                     message = f"never asked at {endpoint.name}: {other.item.title} allows this at an earlier point"
                     path: Path = ("spec", str(direction), index)
                     yield Finding(codes.EARLY_ALLOW, source.item, path, message, "narrow the earlier rule")

@@ -99,22 +99,36 @@ def _failsafes(ports: Iterable[ProtocolPort]) -> tuple[records.FailsafePort, ...
 def overruled_host_endpoints(endpoints: Iterable[records.HostEndpoint]) -> Mapping[str, str]:
     """Host endpoints that lost the choice for their interface -> the one that governs it, the smaller name.
 
-    Only what the objects themselves show: one interface name twice on a node, or one address twice.
+    Only what the objects themselves show: an endpoint that names no interface stands at those where another one of the
+    node says to have one of its addresses. It has lost when it has at all of them.
     """
-    winners: dict[tuple[str, str], str] = {}
+    ordered = sorted(endpoints, key=lambda item: item.name.encode())
     lost: dict[str, str] = {}
-    for endpoint in sorted(endpoints, key=lambda item: item.name.encode()):
-        places = _places(endpoint)
-        taken = next((winners[place] for place in places if place in winners), None)
-        if taken is not None:
-            lost[endpoint.name] = taken
-            continue
-        winners.update(dict.fromkeys(places, endpoint.name))
+    for endpoint in ordered:
+        winners = [_winner(place, endpoint.node, ordered) for place in _places(endpoint, ordered)]
+        if endpoint.name not in winners:
+            lost[endpoint.name] = winners[0]
     return lost
 
 
-def _places(endpoint: records.HostEndpoint) -> tuple[tuple[str, str], ...]:
-    """What tells the endpoint's interface. A named one never competes by address with another name."""
+Place = tuple[str, str]
+"""An interface's name; or, where no endpoint says it, an address that is on it."""
+
+
+def _places(endpoint: records.HostEndpoint, known: Iterable[records.HostEndpoint]) -> tuple[Place, ...]:
     if endpoint.interface:
-        return ((endpoint.node, endpoint.interface),)
-    return tuple((endpoint.node, str(address)) for address in endpoint.addresses)
+        return ((endpoint.interface, ""),)
+    named = [
+        (str(address), other.interface)
+        for other in known
+        if other.node == endpoint.node and other.interface not in ("", EVERY_INTERFACE)
+        for address in other.addresses
+    ]
+    interface_of = dict(reversed(named))
+    addresses = map(str, endpoint.addresses)
+    return tuple((interface_of[text], "") if text in interface_of else ("", text) for text in addresses)
+
+
+def _winner(place: Place, node: str, known: Sequence[records.HostEndpoint]) -> str:
+    """The first by name of those that stand at the place."""
+    return next(item.name for item in known if item.node == node and place in _places(item, known))

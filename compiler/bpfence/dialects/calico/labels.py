@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 from bpfence.dialects.calico.selectors import ACCOUNT_LABEL, ACCOUNT_PREFIX, NAMESPACE_LABEL, NAMESPACE_PREFIX
@@ -26,6 +26,23 @@ _ACCOUNT_KEY = "meta:serviceaccount"
 LONGEST_ACCOUNT = 62
 """Service accounts with longer names give their pods no implicit label."""
 
+_OWN_PROFILES = LabelTest(("meta:profiles",), LabelOperator.EXISTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptions:
+    """Pods to which the usual rules for implicit and inherited labels do not apply.
+
+    ``long_accounts``: the inventory's account names beyond `LONGEST_ACCOUNT`. ``own_profiles``: whether there are pods
+    with other profiles than those of their namespace and account; their own labels hold all that they inherit.
+    """
+
+    long_accounts: tuple[str, ...] = ()
+    own_profiles: bool = False
+
+
+NO_EXCEPTIONS = Exceptions()
+
 _OPERATORS = {
     Operator.EQUAL: LabelOperator.IN,
     Operator.NOT_EQUAL: LabelOperator.NOT_IN,
@@ -38,28 +55,31 @@ _OPERATORS = {
 }
 
 
-def label_expression(selector: Selector, long_accounts: Sequence[str] = ()) -> LabelExpr:
-    """The selector over qualified keys; ``long_accounts``: the inventory's account names beyond `LONGEST_ACCOUNT`."""
+def label_expression(selector: Selector, exceptions: Exceptions = NO_EXCEPTIONS) -> LabelExpr:
+    """The selector over qualified keys."""
     match selector:
         case Criterion():
-            return _criterion(selector, long_accounts)
+            return _criterion(selector, exceptions)
         case Everything() | Global():
             return ANY_LABELS
         case Negation(item):
-            return LabelNot(label_expression(item, long_accounts))
+            return LabelNot(label_expression(item, exceptions))
         case AllOf(items):
-            return all_labels(*(label_expression(item, long_accounts) for item in items))
+            return all_labels(*(label_expression(item, exceptions) for item in items))
         case AnyOf(items):
-            return LabelAny(tuple(label_expression(item, long_accounts) for item in items))
+            return LabelAny(tuple(label_expression(item, exceptions) for item in items))
         case _:
             assert_never(selector)
 
 
-def _criterion(criterion: Criterion, long_accounts: Sequence[str]) -> LabelExpr:
+def _criterion(criterion: Criterion, exceptions: Exceptions) -> LabelExpr:
     if criterion.label == ORCHESTRATOR_LABEL:
         return _orchestrator(criterion)
-    if criterion.label == ACCOUNT_LABEL and long_accounts:
-        return _account(criterion, long_accounts)
+    if criterion.label == ACCOUNT_LABEL and exceptions.long_accounts:
+        return _account(criterion, exceptions.long_accounts)
+    if criterion.label.startswith((NAMESPACE_PREFIX, ACCOUNT_PREFIX)) and exceptions.own_profiles:
+        usual = LabelAll((LabelNot(_OWN_PROFILES), _test(criterion, label_keys(criterion.label))))
+        return LabelAny((usual, LabelAll((_OWN_PROFILES, _test(criterion, (f"label:{criterion.label}",))))))
     return _test(criterion, label_keys(criterion.label))
 
 
@@ -91,7 +111,7 @@ def _orchestrator(criterion: Criterion) -> LabelExpr:
     return LabelAll((LabelNot(POD), elsewhere))
 
 
-def _account(criterion: Criterion, long_accounts: Sequence[str]) -> LabelExpr:
+def _account(criterion: Criterion, long_accounts: tuple[str, ...]) -> LabelExpr:
     """Pods of an account with a long name have only what they are labelled with."""
     has_long_name = LabelTest((_ACCOUNT_KEY,), LabelOperator.IN, tuple(sorted(set(long_accounts))))
     implicit = LabelAll((LabelNot(has_long_name), _test(criterion, (_ACCOUNT_KEY,))))

@@ -26,7 +26,17 @@ from bpfence.dialects.calico.unsupported import unsupported_features
 from bpfence.dialects.objects import PolicyObject
 from bpfence.identity.inventory import Inventory
 from bpfence.ir import nodes
-from bpfence.ir.expressions import ANYONE, POD, HasObject, LabelExpr, OnOwnNode, all_labels, kind_is
+from bpfence.ir.expressions import (
+    ANYONE,
+    POD,
+    HasObject,
+    LabelExpr,
+    LabelOperator,
+    LabelTest,
+    OnOwnNode,
+    all_labels,
+    kind_is,
+)
 from bpfence.ir.nodes import ANY_L4, Action, Direction, Origin, Point, Section
 from bpfence.options import Options
 from bpfence.source.spans import Span
@@ -47,8 +57,8 @@ _POD_OR_HOST = kind_is("hostendpoint", "pod")
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """Tiers by point, sorted by order and name. ``endpoint`` holds ``default`` always; ``profiles``: what decides about
-    host endpoints after it, None without host endpoints.
+    """Tiers by point, sorted by order and name. ``endpoint`` holds ``default`` always; ``profiles``: what decides
+    after it about host endpoints and about pods with profiles of their own; None without either.
     """
 
     endpoint: tuple[nodes.Tier, ...]
@@ -82,7 +92,7 @@ def lower(
     by_point = {point: _tiers(sources, point, context.at(point), settings) for point in Point}
     return Lowered(
         endpoint=by_point[Point.ENDPOINT],
-        profiles=lower_profiles(objects, context),
+        profiles=lower_profiles(objects, context, own_node_rules(context)),
         untracked=by_point[Point.UNTRACKED],
         pre_dnat=by_point[Point.PRE_DNAT],
         forward=by_point[Point.FORWARD],
@@ -130,9 +140,22 @@ def _tier(
 
 
 def _exempt(point: Point, context: Context) -> tuple[nodes.Rule, ...]:
-    if point is not Point.ENDPOINT:
-        return ()
-    return (OWN_NODE_TO_POD,) if context.hosts else (OWN_NODE,)
+    return () if point is not Point.ENDPOINT else own_node_rules(context)
+
+
+def own_node_rules(context: Context) -> tuple[nodes.Rule, ...]:
+    """What a node sends to its own pods, also from addresses that only its host endpoints tell of."""
+    if not context.hosts:
+        return (OWN_NODE,)
+    known = {address for node in context.inventory.nodes for address in node.addresses}
+    more = sorted({host.node for host in context.hosts if set(host.addresses) - known})
+    return (OWN_NODE_TO_POD, *map(_from_host_endpoints, more))
+
+
+def _from_host_endpoints(node: str) -> nodes.Rule:
+    on_node = LabelTest(("meta:node",), LabelOperator.IN, (node,))
+    own, peer = HasObject(all_labels(POD, on_node)), HasObject(all_labels(_HOST, on_node))
+    return nodes.Rule(Action.ALLOW, peer, ANY_L4, _BUILT_IN, own)
 
 
 def _new_tier(
@@ -155,7 +178,7 @@ def _lower_policy(source: PolicySource, subject: LabelExpr, context: Context) ->
 
 
 def _subject(source: PolicySource, point: Point, context: Context) -> LabelExpr:
-    selector = label_expression(subject_selector(source.spec, source.namespace), context.long_accounts)
+    selector = label_expression(subject_selector(source.spec, source.namespace), context.exceptions)
     if point is not Point.ENDPOINT:
         return all_labels(_HOST, selector)
     return all_labels(POD if source.namespace or not context.hosts else _POD_OR_HOST, selector)

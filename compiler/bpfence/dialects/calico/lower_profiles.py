@@ -1,39 +1,127 @@
-"""Profiles of host endpoints in, the tier that decides after all others out. It never passes."""
+"""Profiles in, the tier that decides after all others out: about host endpoints, and pods with other profiles than
+those of their namespace and service account. It never passes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 from bpfence.dialects.calico.check import PROFILE_TIER
 from bpfence.dialects.calico.context import Context
 from bpfence.dialects.calico.model import HostEndpoint, Rule
-from bpfence.dialects.calico.profiles import ProfileFacts, known_profiles
+from bpfence.dialects.calico.profiles import ProfileFacts, known_profiles, usual_profiles
 from bpfence.dialects.calico.rules import lower_rule
 from bpfence.dialects.calico.unsupported import unsupported_features
 from bpfence.dialects.objects import PolicyObject
+from bpfence.identity.inventory import Pod
 from bpfence.ir import nodes
-from bpfence.ir.expressions import ANYONE, LabelExpr, LabelOperator, LabelTest, all_labels, kind_is
+from bpfence.ir.expressions import (
+    ANYONE,
+    POD,
+    LabelAny,
+    LabelExpr,
+    LabelOperator,
+    LabelTest,
+    all_labels,
+    kind_is,
+)
 from bpfence.ir.nodes import ANY_L4, Action, Direction, Origin, Section
 
 
-def lower_profiles(objects: Sequence[PolicyObject], context: Context) -> nodes.Tier | None:
-    """The tier ``profiles``: rules of the profiles in the order of each endpoint's list, then deny."""
-    if not context.hosts:
-        return None
+def lower_profiles(
+    objects: Sequence[PolicyObject], context: Context, to_own_pods: tuple[nodes.Rule, ...]
+) -> nodes.Tier | None:
+    """The tier ``profiles``: rules of the profiles in the order of each endpoint's list, then deny. None: it would
+    decide about nobody. ``to_own_pods``: what a node sends to its pods.
+    """
     known = known_profiles(objects, context.inventory)
+    hosts, pods = _of_hosts(objects, known, context), _of_pods(known, context)
+    if not context.hosts and not pods:
+        return None
+    ordered = tuple(sorted((*hosts, *pods), key=lambda policy: policy.order))
+    return nodes.Tier(PROFILE_TIER, inf, Action.DENY, ordered, exempt_ingress=to_own_pods if pods else ())
+
+
+def _of_hosts(
+    objects: Sequence[PolicyObject], known: Mapping[str, ProfileFacts], context: Context
+) -> list[nodes.Policy]:
     members: dict[tuple[str, ...], list[PolicyObject]] = {}
     for item in objects:
         if isinstance(item.model, HostEndpoint):
             names = tuple(dict.fromkeys(name for name in item.model.spec.profiles if name in known))
             members.setdefault(names, []).append(item)
-    policies = [
+    return [
         policy
         for group, (names, items) in enumerate(sorted(members.items()))
         for policy in _policies([known[name] for name in names], items, group, context)
     ]
-    ordered = tuple(sorted(policies, key=lambda policy: policy.order))
-    return nodes.Tier(PROFILE_TIER, inf, Action.DENY, ordered)
+
+
+def _of_pods(known: Mapping[str, ProfileFacts], context: Context) -> list[nodes.Policy]:
+    """Nothing for pods whose profiles allow everything, as those of a namespace do."""
+    members: dict[tuple[str, ...], list[Pod]] = {}
+    facts_of: dict[tuple[str, ...], list[ProfileFacts]] = {}
+    for pod in context.inventory.pods:
+        if pod.profiles is None:
+            continue
+        usual = {facts.name: facts for facts in usual_profiles(pod.namespace, pod.service_account)}
+        facts = [found for name in pod.profiles if (found := known.get(name) or usual.get(name))]
+        if not _allows_everything(facts):
+            members.setdefault(pod.profiles, []).append(pod)
+            facts_of[pod.profiles] = facts
+    return [
+        policy
+        for group, (names, pods) in enumerate(sorted(members.items()))
+        for policy in _pod_policies(facts_of[names], pods, group, context)
+    ]
+
+
+def _allows_everything(profiles: Iterable[ProfileFacts]) -> bool:
+    deciding = (item for item in profiles if item.allows_all or item.spec.ingress or item.spec.egress)
+    return next((item.allows_all for item in deciding), False)
+
+
+def _pod_policies(
+    profiles: list[ProfileFacts], pods: list[Pod], group: int, context: Context
+) -> Iterator[nodes.Policy]:
+    """One policy per profile; one for the pods themselves when there is none. Where one of the profiles allows
+    everything, nothing reaches the end of the tier.
+    """
+    subject = _pods(pods)
+    isolates = not any(profile.allows_all for profile in profiles)
+    first = min(pods, key=lambda pod: (pod.namespace, pod.name))
+    if not profiles:
+        origin = Origin(f"WorkloadEndpoint {first.namespace}/{first.name}", "", first.span)
+        nothing = Section((), isolates, origin)
+        yield nodes.Policy(origin.policy, subject, nothing, nothing, origin, (0.0, f"/pods/{group}"))
+    for position, profile in enumerate(profiles):
+        origin = Origin(f"Profile {profile.name}", "", profile.item.span() if profile.item else first.span)
+        ingress = _section(profile, Direction.INGRESS, profile.spec.ingress, origin, context)
+        egress = _section(profile, Direction.EGRESS, profile.spec.egress, origin, context)
+        yield nodes.Policy(
+            origin.policy,
+            subject,
+            replace(ingress, isolates=isolates),
+            replace(egress, isolates=isolates),
+            origin,
+            (float(position), f"{profile.name}/pods/{group}"),
+        )
+
+
+def _pods(pods: Iterable[Pod]) -> LabelExpr:
+    names: dict[str, list[str]] = {}
+    for pod in pods:
+        names.setdefault(pod.namespace, []).append(pod.name)
+    per_namespace = [
+        all_labels(
+            LabelTest(("meta:namespace",), LabelOperator.IN, (namespace,)),
+            LabelTest(("meta:name",), LabelOperator.IN, tuple(sorted(found))),
+        )
+        for namespace, found in sorted(names.items())
+    ]
+    return all_labels(POD, per_namespace[0] if len(per_namespace) == 1 else LabelAny(tuple(per_namespace)))
 
 
 def _policies(

@@ -12,6 +12,7 @@ from bpfence.dialects.calico.values import read_cidr
 from bpfence.ir.expressions import (
     HasObject,
     InPrefixes,
+    LabelExpr,
     Network,
     PeerExpr,
     PeerNot,
@@ -42,6 +43,18 @@ def side_expression(entity: EntityRule, namespace: str, context: Context) -> Pee
     return all_peers(*terms)
 
 
+def port_holders(entity: EntityRule, namespace: str, context: Context) -> LabelExpr | None:
+    """Whose port names count on this side: of objects that its positive selector matches. None: the side's address is
+    always one of theirs, as no set that matches lists it and no other object has it.
+    """
+    positive = side_selectors(entity, namespace).positive
+    if positive is None:
+        return None
+    if not context.shared_addresses and not any(matches(positive, item.labels) for item in context.sets):
+        return None
+    return label_expression(positive, context.exceptions)
+
+
 def _by_address(texts: Iterable[str], context: Context) -> PeerExpr:
     """Addresses in the networks; never a service's, because policy speaks of its backends."""
     return all_peers(in_networks(read_cidr(text) for text in texts), context.by_address)
@@ -49,7 +62,7 @@ def _by_address(texts: Iterable[str], context: Context) -> PeerExpr:
 
 def address_set(selector: Selector, context: Context) -> PeerExpr:
     """The addresses of all objects that the selector matches: endpoints by label, network sets by their networks."""
-    endpoints = HasObject(all_labels(LABELLED, label_expression(selector, context.long_accounts)))
+    endpoints = HasObject(all_labels(LABELLED, label_expression(selector, context.exceptions)))
     networks = [net for item in context.sets if matches(selector, item.labels) for net in item.networks]
     if not networks:
         return endpoints

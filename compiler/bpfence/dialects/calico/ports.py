@@ -16,6 +16,7 @@ from bpfence.identity.inventory import EndpointsEntry
 from bpfence.ir.expressions import (
     ANYONE,
     HasObject,
+    LabelExpr,
     LabelOperator,
     LabelTest,
     PeerExpr,
@@ -53,17 +54,39 @@ class PortLists:
     not_names: tuple[str, ...]
 
 
-def port_cases(entity: EntityRule, side: Side, protocols: frozenset[int], context: Context) -> tuple[PortCase, ...]:
-    """The alternatives of a side's port lists; ``protocols``: those with ports that the rule can match."""
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """One port of the objects that ``there`` describes."""
+
+    there: PeerExpr
+    protocol: int
+    number: int
+
+
+def port_cases(
+    entity: EntityRule, side: Side, protocols: frozenset[int], context: Context, holders: LabelExpr | None = None
+) -> tuple[PortCase, ...]:
+    """The alternatives of a side's port lists; ``protocols``: those with ports that the rule can match.
+
+    ``holders``: whose port names count; None: those of whoever has the address, which has to be no one else then.
+    """
     if not entity.ports and not entity.not_ports:
         return (PortCase(),)
     lists = _read_lists(entity)
-    not_named = _named(lists.not_names, side, protocols)
-    excluded = tuple(_init_ports(lists.not_names, protocols, context))
-    cases = list(_positive_cases(lists, bool(entity.ports), side, protocols, context, by_number=bool(excluded)))
+    excluded = list(_init_exclusions(lists.not_names, protocols, context, holders))
+    not_named: tuple[NamedPort, ...] = ()
+    if holders is None:
+        not_named = _named(lists.not_names, side, protocols)
+    else:
+        excluded += [
+            Exclusion(_with_port(holders, port), port[1], port[2])
+            for port in _known_ports(lists.not_names, protocols, context)
+        ]
+    by_number = bool(excluded) or holders is not None
+    cases = list(_positive_cases(lists, bool(entity.ports), side, protocols, context, holders, by_number=by_number))
     cases = [replace(case, not_named=not_named) for case in cases]
-    for port in excluded:
-        cases = [part for case in cases for part in _without(case, port)]
+    if excluded:
+        cases = [part for case in cases for part in _without(case, excluded)]
     return tuple(case for case in cases if case.ports != ())
 
 
@@ -86,7 +109,13 @@ def _named(names: Iterable[str], side: Side, protocols: frozenset[int]) -> tuple
 
 
 def _positive_cases(
-    lists: PortLists, given: bool, side: Side, protocols: frozenset[int], context: Context, by_number: bool
+    lists: PortLists,
+    given: bool,
+    side: Side,
+    protocols: frozenset[int],
+    context: Context,
+    holders: LabelExpr | None,
+    by_number: bool,
 ) -> Iterator[PortCase]:
     """What ``ports`` without the numbers in ``notPorts`` admits.
 
@@ -101,14 +130,17 @@ def _positive_cases(
         yield PortCase(protocols=protocols, ports=numbers or None, named=named)
     else:
         yield PortCase(protocols=protocols, ports=numbers)
-        yield from _numbered_names(lists, protocols, context)
-    for port in _init_ports(lists.names, protocols, context):
-        if not _holds(lists.not_numbers, port.number):
-            yield PortCase(_pod_of(port), frozenset((port.protocol,)), ((port.number, port.number),))
+        for port in _known_ports(lists.names, protocols, context):
+            if not _holds(lists.not_numbers, port[2]):
+                yield PortCase(_with_port(holders, port), frozenset((port[1],)), ((port[2], port[2]),))
+    for found in _init_exclusions(lists.names, protocols, context, holders):
+        if not _holds(lists.not_numbers, found.number):
+            yield PortCase(found.there, frozenset((found.protocol,)), ((found.number, found.number),))
 
 
-def _numbered_names(lists: PortLists, protocols: frozenset[int], context: Context) -> Iterator[PortCase]:
-    """The names as the numbers that they have in the cluster, for those numbers that ``notPorts`` leaves."""
+def _known_ports(names: Iterable[str], protocols: frozenset[int], context: Context) -> list[tuple[str, int, int]]:
+    """The names with the numbers that they have in the cluster."""
+    wanted = frozenset(names)
     pods = (
         (port.name, port.protocol, port.number)
         for pod in context.inventory.pods
@@ -116,37 +148,48 @@ def _numbered_names(lists: PortLists, protocols: frozenset[int], context: Contex
         if not port.init or port.restartable
     )
     hosts = (port for endpoint in context.hosts for port in endpoint.ports)
-    known = {port for port in chain(pods, hosts) if port[0] in lists.names and port[1] in protocols}
-    for name, protocol, number in sorted(known):
-        if not _holds(lists.not_numbers, number):
-            key = f"port:{_PROTOCOL_WORDS[protocol]}:{name}:{number}"
-            where = HasObject(LabelTest((key,), LabelOperator.EXISTS))
-            yield PortCase(where, frozenset((protocol,)), ((number, number),))
+    return sorted({port for port in chain(pods, hosts) if port[0] in wanted and port[1] in protocols})
 
 
-def _init_ports(names: Iterable[str], protocols: frozenset[int], context: Context) -> Iterator[InitPort]:
+def _with_port(holders: LabelExpr | None, port: tuple[str, int, int]) -> PeerExpr:
+    """An object that has the port, and is one of the holders."""
+    name, protocol, number = port
+    has_port = LabelTest((f"port:{_PROTOCOL_WORDS[protocol]}:{name}:{number}",), LabelOperator.EXISTS)
+    return HasObject(has_port if holders is None else all_labels(holders, has_port))
+
+
+def _init_exclusions(
+    names: Iterable[str], protocols: frozenset[int], context: Context, holders: LabelExpr | None
+) -> Iterator[Exclusion]:
+    """Ports of these names that only init containers have."""
     wanted = frozenset(names)
-    return (port for port in context.init_ports if port.name in wanted and port.protocol in protocols)
+    for port in context.init_ports:
+        if port.name in wanted and port.protocol in protocols:
+            yield Exclusion(_pod_of(port, holders), port.protocol, port.number)
 
 
-def _pod_of(port: InitPort) -> PeerExpr:
+def _pod_of(port: InitPort, holders: LabelExpr | None) -> PeerExpr:
     namespace = LabelTest(("meta:namespace",), LabelOperator.IN, (port.namespace,))
     name = LabelTest(("meta:name",), LabelOperator.IN, (port.pod,))
-    return HasObject(all_labels(kind_is("pod"), namespace, name))
+    others = () if holders is None else (holders,)
+    return HasObject(all_labels(kind_is("pod"), namespace, name, *others))
 
 
-def _without(case: PortCase, port: InitPort) -> Iterator[PortCase]:
-    """The case minus one port of one pod: elsewhere, the pod with other protocols, the pod with other ports."""
-    if case.protocols is None or port.protocol not in case.protocols:
-        yield case
-        return
-    there = _pod_of(port)
-    yield replace(case, where=all_peers(case.where, PeerNot(there)))
-    others = case.protocols - {port.protocol}
-    if others:
-        yield replace(case, where=all_peers(case.where, there), protocols=others)
-    rest = _subtract(case.ports or (), ((port.number, port.number),))
-    yield replace(case, where=all_peers(case.where, there), protocols=frozenset((port.protocol,)), ports=rest)
+def _without(case: PortCase, excluded: Iterable[Exclusion]) -> Iterator[PortCase]:
+    """The case minus ports of some objects: every other port, and each of these ports elsewhere."""
+    there: dict[tuple[int, int], list[PeerExpr]] = {}
+    for item in excluded:
+        if case.protocols is not None and item.protocol in case.protocols and _holds(case.ports or (), item.number):
+            there.setdefault((item.protocol, item.number), []).append(item.there)
+    concerned = {protocol for protocol, _ in there}
+    if (case.protocols or frozenset()) - concerned or case.protocols is None:
+        yield replace(case, protocols=None if case.protocols is None else case.protocols - concerned)
+    for protocol in sorted(concerned):
+        taken = tuple((number, number) for found, number in sorted(there) if found == protocol)
+        yield replace(case, protocols=frozenset((protocol,)), ports=_subtract(case.ports or (), taken))
+    for (protocol, number), places in sorted(there.items()):
+        elsewhere = all_peers(case.where, *(PeerNot(place) for place in places))
+        yield replace(case, where=elsewhere, protocols=frozenset((protocol,)), ports=((number, number),))
 
 
 def _subtract(ranges: Ranges, excluded: Ranges) -> Ranges:

@@ -19,6 +19,7 @@ OF_NAMESPACE = "kns."
 OF_ACCOUNT = "ksa."
 GENERATED = (OF_NAMESPACE, OF_ACCOUNT, DEFAULT_ALLOW)
 _NAME = "projectcalico.org/name"
+_METADATA_NAME = "kubernetes.io/metadata.name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ def known_profiles(objects: Sequence[PolicyObject], inventory: Inventory) -> Map
             found[item.name] = ProfileFacts(item.name, item, spec, labels=spec.labels_to_apply)
     found.update((facts.name, facts) for facts in _generated(inventory))
     return found
+
+
+def usual_profiles(namespace: str, account: str) -> tuple[ProfileFacts, ProfileFacts]:
+    """The two profiles that Calico gives a pod, as far as they follow from these names alone."""
+    labels = _inherited(NAMESPACE_PREFIX, {_METADATA_NAME: namespace}, namespace)
+    return (
+        ProfileFacts(f"{OF_NAMESPACE}{namespace}", allows_all=True, labels=labels),
+        ProfileFacts(f"{OF_ACCOUNT}{namespace}.{account}", labels=_inherited(ACCOUNT_PREFIX, {}, account)),
+    )
 
 
 def _generated(inventory: Inventory) -> Iterable[ProfileFacts]:

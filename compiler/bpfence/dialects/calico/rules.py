@@ -9,7 +9,7 @@ from typing import assert_never
 
 from bpfence.dialects.calico.context import Context
 from bpfence.dialects.calico.model import IcmpFields, Rule
-from bpfence.dialects.calico.peers import side_expression
+from bpfence.dialects.calico.peers import port_holders, side_expression
 from bpfence.dialects.calico.ports import PortCase, port_cases, service_addresses, service_cases
 from bpfence.dialects.calico.values import ICMP_NUMBERS, read_cidr, read_protocol
 from bpfence.flows import PORT_PROTOCOLS
@@ -38,8 +38,7 @@ def lower_rule(
 ) -> tuple[nodes.Rule, ...]:
     """The rules in order, all with the same action and origin; none when the rule can't match any packet.
 
-    ``namespace``: the policy's, empty for a global one. Named ports are limited by the side's selector because the
-    side as a whole is; a network set that lists a pod's address thereby also admits the pod's named ports.
+    ``namespace``: the policy's, empty for a global one.
     """
     families = rule_families(rule)
     if not families:
@@ -116,8 +115,9 @@ def _case_pairs(
 ) -> Iterator[tuple[PortCase, PortCase]]:
     base = _base_protocols(rule)
     with_ports = PORT_PROTOCOLS if base is None else base & PORT_PROTOCOLS
-    from_cases = port_cases(rule.source, "source", with_ports, context)
-    to_cases = port_cases(rule.destination, "destination", with_ports, context)
+    from_holders, to_holders = (port_holders(side, namespace, context) for side in (rule.source, rule.destination))
+    from_cases = port_cases(rule.source, "source", with_ports, context, from_holders)
+    to_cases = port_cases(rule.destination, "destination", with_ports, context, to_holders)
     if direction is Direction.INGRESS and rule.source.services is not None:
         where = service_addresses(rule.source.services, namespace, context)
         from_cases = tuple(_at(where, case) for case in from_cases)

@@ -24,6 +24,8 @@ from bpfence.dialects.cilium.model import (
 from bpfence.dialects.cilium.report import Report
 from bpfence.dialects.cilium.statements import Place, has_section, peers_of, rules_of, statements_of
 from bpfence.dialects.cilium.unsupported import unsupported_in
+from bpfence.dialects.label_syntax import dns_label_problem, dns_subdomain_problem
+from bpfence.dialects.model_base import ObjectMeta
 from bpfence.ir.nodes import Direction
 from bpfence.source.documents import Path
 
@@ -43,8 +45,25 @@ def find_nulls(value: Any, path: Path = ()) -> Iterator[Path]:
             yield from find_nulls(item, (*path, index))
 
 
+def check_metadata(metadata: ObjectMeta, report: Report) -> None:
+    """What the API server asks of every object's name and namespace."""
+    if not metadata.name:
+        report.error(codes.OBJECT_NAME, ("metadata", "name"), "the name is empty", "give the object a name")
+    elif problem := dns_subdomain_problem(metadata.name):
+        report.error(codes.OBJECT_NAME, ("metadata", "name"), f"the name {metadata.name!r} {problem}")
+    if metadata.namespace and (problem := dns_label_problem(metadata.namespace)):
+        report.error(codes.OBJECT_NAME, ("metadata", "namespace"), f"the namespace {metadata.namespace!r} {problem}")
+
+
 def check_group(group: CidrGroup, report: Report) -> None:
     """CiliumCIDRGroup."""
+    if group.metadata.namespace:
+        report.error(
+            codes.CLUSTERWIDE_NAMESPACE,
+            ("metadata", "namespace"),
+            "a CiliumCIDRGroup has no namespace",
+            "remove metadata.namespace: the group is for every namespace",
+        )
     for index, text in enumerate(group.spec.external_cidrs):
         check_group_prefix(text, ("spec", "externalCIDRs", index), report)
 
@@ -108,13 +127,6 @@ def _check_rule_subject(rule: Rule, path: Path, clusterwide: bool, report: Repor
         )
     if rule.node_selector is not None:
         check_selector(rule.node_selector, HOSTS, (*path, "nodeSelector"), report)
-        report.warning(
-            codes.HOSTS_NOT_ENFORCED,
-            (*path, "nodeSelector"),
-            "this version checks and explains policies for nodes (nodeSelector), but apply refuses them",
-            "leave the policy out of what you apply",
-            of_key=True,
-        )
     if rule.endpoint_selector is not None:
         check_subject(rule.endpoint_selector, (*path, "endpointSelector"), report)
 

@@ -221,7 +221,9 @@ def _check_dns(rule: PortRule, items: list[NameSelector], path: Path, place: Pla
             codes.L7_PORT, at, "DNS rules need ports: port 53 must be given", 'add ports: [{port: "53"}]', True
         )
     for index, port in enumerate(rule.ports or ()):
-        if port.port == "0" or (port.end_port and str(port.end_port) != port.port):
+        if protocol_word(port) in EXTENDED:
+            report.error(codes.L7_PORT, (*path, "ports", index), f"DNS rules need a port, and {port.protocol} has none")
+        elif port.port == "0" or (port.end_port and str(port.end_port) != port.port):
             report.error(codes.L7_PORT, (*path, "ports", index), "DNS rules need single ports, neither 0 nor a range")
     report.warning(
         codes.DNS_NOT_ENFORCED,
@@ -230,8 +232,8 @@ def _check_dns(rule: PortRule, items: list[NameSelector], path: Path, place: Pla
         "allow the port without rules",
         of_key=True,
     )
-    if len(items) == 1 and items[0].match_name is None and items[0].match_pattern is None:
-        report.error(codes.NAME_MEMBER, (*at, 0), "the only DNS rule names nothing: every query would be refused")
+    if all(item.match_name is None and item.match_pattern is None for item in items):
+        report.error(codes.NAME_MEMBER, (*at, 0), "the DNS rules name nothing: every query would be refused")
     for index, item in enumerate(items):
         if item.match_name is not None and item.match_pattern is not None:
             report.warning(codes.SPELLING, (*at, index), "the API server refuses matchName beside matchPattern")

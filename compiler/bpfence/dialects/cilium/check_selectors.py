@@ -14,6 +14,7 @@ from bpfence.dialects.cilium.labels import (
     NODE,
     RESERVED,
     Key,
+    Test,
     is_filtered,
     key_problem,
     parse_key,
@@ -40,6 +41,9 @@ RESERVED_NAMES = frozenset(
         "world-ipv6",
     )
 )
+
+
+_SPECIAL = ("health", "ingress", "init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,20 @@ def check_selector(selector: Selector, domain: Domain, path: Path, report: Repor
         for index, item in enumerate(requirements)
     ]
     verdicts = [_check_key(key, domain, at, of_key, report) for key, at, of_key in keys]
+    for test in selector_tests(selector):
+        _check_reserved_value(test, (*path, *test.path), report)
     return all(verdicts)
+
+
+def _check_reserved_value(test: Test, path: Path, report: Report) -> None:
+    if test.key.source == RESERVED and test.values and "" not in test.values:
+        answer = "always" if test.is_negative else "never"
+        report.warning(
+            codes.RESERVED_VALUE,
+            path,
+            f"reserved labels have no value, so this {answer} holds",
+            f"write {{key: reserved:{test.key.name}, operator: Exists}}",
+        )
 
 
 def _check_key(key: Key, domain: Domain, path: Path, of_key: bool, report: Report) -> bool:
@@ -127,10 +144,21 @@ def check_subject(selector: Selector, path: Path, report: Report) -> None:
                 "an endpoint with the label reserved:init has no namespace, so a namespaced policy never selects it",
                 "write a CiliumClusterwideNetworkPolicy",
             )
-        elif (
-            test.key.source == RESERVED and test.key.name not in ("health", "ingress", "init") and not test.is_negative
-        ):
-            report.warning(codes.SUBJECT_NOBODY, at, f"endpointSelector never selects reserved:{test.key.name}")
+        elif test.key.source == RESERVED and not test.is_negative:
+            _check_reserved_subject(test, at, report)
+
+
+def _check_reserved_subject(test: Test, at: Path, report: Report) -> None:
+    """Endpoints of Cilium's own have no namespace, and hosts and the world are no endpoints."""
+    if test.key.name not in _SPECIAL:
+        report.warning(codes.SUBJECT_NOBODY, at, f"endpointSelector never selects reserved:{test.key.name}")
+    elif report.namespace:
+        report.warning(
+            codes.SUBJECT_NOBODY,
+            at,
+            f"endpoints with the label reserved:{test.key.name} have no namespace, so this policy never selects them",
+            "write a CiliumClusterwideNetworkPolicy",
+        )
 
 
 def check_peer(selector: Selector, path: Path, report: Report) -> None:

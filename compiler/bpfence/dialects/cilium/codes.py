@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Objects, rules, subjects
 NULL = "CIL002"
+OBJECT_NAME = "CIL010"
 NO_RULES = "CIL011"
 CLUSTERWIDE_NAMESPACE = "CIL012"
 SUBJECT = "CIL013"
@@ -64,7 +65,7 @@ REQUIRES_UNSUPPORTED = "CIL068"
 # Warnings: what can be checked and explained, but is not in this version's tables
 NAMES_NOT_ENFORCED = "CIL065"
 DNS_NOT_ENFORCED = "CIL066"
-HOSTS_NOT_ENFORCED = "CIL067"
+# CIL067 was used by an earlier version and is not given out again.
 
 # Warnings and notes: the text alone
 DEFAULT_NAMESPACE = "CIL070"
@@ -90,3 +91,4 @@ GROUP_NO_MATCH = "CIL087"
 NAMES_NOT_LEARNT = "CIL088"
 NODES_NOT_SELECTED = "CIL089"
 SPECIAL_SELECTED = "CIL090"
+RESERVED_VALUE = "CIL091"

@@ -10,11 +10,11 @@ from bpfence.dialects.cilium.context import Context, build_context
 from bpfence.dialects.cilium.entities import LABELLED
 from bpfence.dialects.cilium.groups import nested_conflicts
 from bpfence.dialects.cilium.labels import selector_tests
-from bpfence.dialects.cilium.lint_subjects import lint_learning, lint_nodes, lint_special
-from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lowered_statements, rule_sites
+from bpfence.dialects.cilium.lint_subjects import find_teachers, lint_learning, lint_nodes, lint_special, lint_untied
+from bpfence.dialects.cilium.lower import LoweredStatement, RuleSite, lower_statement, rule_sites
 from bpfence.dialects.cilium.matching import Pods
 from bpfence.dialects.cilium.model import CidrRule, Policy
-from bpfence.dialects.cilium.named_ports import NameUse, name_uses
+from bpfence.dialects.cilium.named_ports import NameUse, name_uses, named_entries
 from bpfence.dialects.cilium.overlaps import NetworkIndex, index_networks
 from bpfence.dialects.cilium.prefixes import network_of
 from bpfence.dialects.cilium.report import Report
@@ -44,13 +44,15 @@ def lint(objects: Sequence[PolicyObject], inventory: Inventory, options: Options
                 _lint_prefixes(_written_prefixes(peers.cidrs or (), peers.cidr_set or (), place), own, report)
                 _lint_group_selectors(peers.cidr_set or (), place, context, report)
     sites = tuple(rule_sites(objects, context))
+    teachers = find_teachers(sites, context.pods)
     for site in sites:
         report = Report(site.owner.document, site.owner.title, site.owner.namespace, diagnostics, options)
-        lint_learning(site, sites, report)
+        lint_learning(site, teachers, report)
         lint_nodes(site, report)
         lint_special(site, report)
-        for lowered in () if site.refused else lowered_statements(site):
-            _lint_names(site, lowered, report)
+        lint_untied(site, report)
+        if not site.refused:
+            _lint_names(site, report)
 
 
 def _lint_deny_only(site: RuleSite, report: Report) -> None:
@@ -163,9 +165,10 @@ def _lint_group_selectors(items: Sequence[CidrRule], place: Place, context: Cont
             )
 
 
-def _lint_names(site: RuleSite, lowered: LoweredStatement, report: Report) -> None:
-    place, pods = lowered.place, site.context.pods
-    for use in name_uses(lowered.statement, place, site.labels, lowered.rule.peer):
+def _lint_names(site: RuleSite, report: Report) -> None:
+    pods = site.context.pods
+    for lowered, use in _name_uses(site):
+        place = lowered.place
         if next(use.destinations(pods), None) is None:
             if place.denies and pods.all:
                 continue  # refused when the policy was lowered
@@ -185,6 +188,17 @@ def _lint_names(site: RuleSite, lowered: LoweredStatement, report: Report) -> No
             )
 
 
+def _name_uses(site: RuleSite) -> Iterator[tuple[LoweredStatement, NameUse]]:
+    """Only statements with port names are lowered once more."""
+    for place, statement in statements_of(site.rule, site.path):
+        if not any(True for _ in named_entries(statement, place)):
+            continue
+        lowered = lower_statement(site, place, statement)
+        if lowered is not None:
+            uses = name_uses(statement, place, site.labels, lowered.rule.peer)
+            yield from ((lowered, use) for use in uses)
+
+
 def _old_reading_differs(use: NameUse, lowered: LoweredStatement, pods: Pods) -> bool:
     """Whether one cluster-wide number gives another answer than each destination's own."""
     peers = peers_of(lowered.statement)
@@ -192,11 +206,10 @@ def _old_reading_differs(use: NameUse, lowered: LoweredStatement, pods: Pods) ->
         return True
     everywhere = {
         (port.protocol, port.number)
-        for pod in pods.with_port(use.name)
+        for pod in pods.all
         for port in pod.ports
         if port.name == use.name and port.protocol in use.protocols
     }
     if len(everywhere) != len({protocol for protocol, _ in everywhere}):
         return True
-    named = {(pod.namespace, pod.name) for pod, _ in use.destinations(pods)}
-    return any((pod.namespace, pod.name) not in named and use.is_destination(pod, pods) for pod in pods.all)
+    return any(not use.numbers(pods.all[place]) for place in use.reach(pods))

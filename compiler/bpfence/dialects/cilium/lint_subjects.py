@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bpfence.dialects.cilium import codes
-from bpfence.dialects.cilium.labels import RESERVED
+from bpfence.dialects.cilium.labels import RESERVED, selector_tests
 from bpfence.dialects.cilium.lower import RuleSite
-from bpfence.dialects.cilium.matching import label_holds
+from bpfence.dialects.cilium.matching import Pods, PodSet, label_holds
 from bpfence.dialects.cilium.names import has_dns_rules, name_lists
 from bpfence.dialects.cilium.report import Report
-from bpfence.dialects.cilium.selectors import accepts_special
-from bpfence.dialects.cilium.statements import has_section, isolates
+from bpfence.dialects.cilium.selectors import accepts_special, peer_scope
+from bpfence.dialects.cilium.statements import has_section, isolates, peers_of, statements_of
 from bpfence.identity.inventory import Node, Pod
 from bpfence.ir.nodes import Direction
 
 
-def lint_learning(site: RuleSite, sites: Sequence[RuleSite], report: Report) -> None:
+@dataclass(frozen=True, slots=True)
+class Teachers:
+    """Who can learn names: ``some`` rule has DNS rules, and ``pods`` are those that such rules select."""
+
+    some: bool
+    pods: PodSet
+
+
+def find_teachers(sites: Sequence[RuleSite], pods: Pods) -> Teachers:
+    """The rules with DNS rules, and their subjects."""
+    subjects = {site.labels for site in sites if has_dns_rules(site.rule)}
+    return Teachers(bool(subjects), frozenset().union(*map(pods.selected, subjects)))
+
+
+def lint_learning(site: RuleSite, teachers: Teachers, report: Report) -> None:
     """Names are learnt only from answers that passed a DNS rule of the endpoint that asked."""
     places = list(name_lists(site.rule, site.path))
     if not places:
         return
-    teachers = [other for other in sites if has_dns_rules(other.rule)]
     pods = site.context.pods
-    selected = [pod for pod in pods.all if pods.selects(site.labels, pod)]
-    unable = [pod for pod in selected if not any(pods.selects(other.labels, pod) for other in teachers)]
-    if not unable and (selected or teachers):
+    selected = pods.selected(site.labels)
+    unable = [pods.all[place] for place in sorted(selected - teachers.pods)]
+    if not unable and (selected or teachers.some):
         return
     for path in places:
         report.warning(
@@ -75,6 +89,24 @@ def lint_special(site: RuleSite, report: Report) -> None:
             "add {key: reserved:NAME, operator: DoesNotExist} for what is not meant",
             of_key=True,
         )
+
+
+def lint_untied(site: RuleSite, report: Report) -> None:
+    """A peer selector without any positive test, in a rule whose subject names endpoints without a namespace."""
+    for place, statement in statements_of(site.rule, site.path):
+        for index, selector in enumerate(peers_of(statement).endpoints or ()):
+            tests = selector_tests(selector)
+            tied = peer_scope(tests, site.owner.namespace, ()) is not None
+            if not tied or peer_scope(tests, site.owner.namespace, site.subject) is not None:
+                continue
+            if all(test.is_negative for test in tests):
+                report.warning(
+                    codes.NEGATIVE_PEER,
+                    (*place.path, f"{place.prefix}Endpoints", index),
+                    "endpointSelector names reserved:init, so Cilium ties no peer of the rule to a namespace: "
+                    "this selector also matches the nodes and the whole world",
+                    "add {key: io.kubernetes.pod.namespace, operator: Exists} to mean pods",
+                )
 
 
 def _node_labels(node: Node) -> Mapping[str, str]:

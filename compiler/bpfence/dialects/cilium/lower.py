@@ -73,9 +73,9 @@ def exempt_rules(direction: nodes.Direction) -> tuple[nodes.Rule, ...]:
 def lowered_statements(site: RuleSite) -> Iterator[LoweredStatement]:
     """The statements of a rule that can match something, each with its IR rule."""
     for place, statement in statements_of(site.rule, site.path):
-        lowered = _lower_statement(site, place, statement)
+        lowered = lower_statement(site, place, statement)
         if lowered is not None:
-            yield LoweredStatement(place, statement, lowered)
+            yield lowered
 
 
 def rule_sites(objects: Sequence[PolicyObject], context: Context) -> Iterator[RuleSite]:
@@ -129,7 +129,7 @@ def _deny_everyone(direction: nodes.Direction, origin: nodes.Origin) -> nodes.Ru
     return nodes.Rule(nodes.Action.DENY, peer, nodes.ANY_L4, origin)
 
 
-def _lower_statement(site: RuleSite, place: Place, statement: Statement) -> nodes.Rule | None:
+def lower_statement(site: RuleSite, place: Place, statement: Statement) -> LoweredStatement | None:
     """One statement; None when it can match nothing."""
     peers = peers_of(statement)
     l4 = lower_l4(statement, place.path, site.context.options)
@@ -139,7 +139,7 @@ def _lower_statement(site: RuleSite, place: Place, statement: Statement) -> node
     if not l4 or peer == ir.NOBODY:
         return None
     action = nodes.Action.DENY if place.denies else nodes.Action.ALLOW
-    return nodes.Rule(action, peer, l4, site.owner.origin(*place.path))
+    return LoweredStatement(place, statement, nodes.Rule(action, peer, l4, site.owner.origin(*place.path)))
 
 
 def lower_l4(statement: Statement, path: Path, options: Options) -> tuple[nodes.L4Match, ...] | None:

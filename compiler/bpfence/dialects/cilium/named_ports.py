@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bpfence.dialects.cilium import codes
 from bpfence.dialects.cilium.context import Context
-from bpfence.dialects.cilium.matching import Pods
+from bpfence.dialects.cilium.matching import Pods, PodSet
 from bpfence.dialects.cilium.model import Statement
 from bpfence.dialects.cilium.ports import EXTENDED, PortName, parse_port, protocol_word, transport_numbers
 from bpfence.dialects.cilium.statements import Place, port_entries
@@ -34,16 +34,17 @@ class NameUse:
 
     def destinations(self, pods: Pods) -> Iterator[tuple[Pod, dict[int, set[int]]]]:
         """The pods meant that have the name, each with its numbers by protocol."""
-        for pod in pods.with_port(self.name):
-            if (numbers := self._numbers(pod)) and self.is_destination(pod, pods):
+        for place in pods.with_port(self.name, self.reach(pods)):
+            pod = pods.all[place]
+            if numbers := self.numbers(pod):
                 yield pod, numbers
 
-    def is_destination(self, pod: Pod, pods: Pods) -> bool:
-        if self.direction is Direction.INGRESS:
-            return pods.selects(self.subject, pod)
-        return pods.means(self.peer, pod)
+    def reach(self, pods: Pods) -> PodSet:
+        """The pods meant, whether they have the name or not."""
+        return pods.selected(self.subject) if self.direction is Direction.INGRESS else pods.meant(self.peer)
 
-    def _numbers(self, pod: Pod) -> dict[int, set[int]]:
+    def numbers(self, pod: Pod) -> dict[int, set[int]]:
+        """What the pod calls by the name, by protocol."""
         numbers: dict[int, set[int]] = {}
         for port in pod.ports:
             if port.name == self.name and port.protocol in self.protocols and (port.restartable or not port.init):
@@ -53,11 +54,16 @@ class NameUse:
 
 def name_uses(statement: Statement, place: Place, subject: LabelExpr, peer: PeerExpr) -> Iterator[NameUse]:
     """Every port name of a statement."""
+    for path, name, protocols in named_entries(statement, place):
+        yield NameUse(path, name, protocols, place.direction, subject, peer)
+
+
+def named_entries(statement: Statement, place: Place) -> Iterator[tuple[Path, str, tuple[int, ...]]]:
+    """(Place, name, protocols) of every port that is given by its name."""
     for path, port in port_entries(statement, place.path):
         word = protocol_word(port)
-        if word in EXTENDED or not isinstance(parsed := parse_port(port.port or ""), PortName):
-            continue
-        yield NameUse((*path, "port"), parsed.name, transport_numbers(word), place.direction, subject, peer)
+        if word not in EXTENDED and isinstance(parsed := parse_port(port.port or ""), PortName):
+            yield (*path, "port"), parsed.name, transport_numbers(word)
 
 
 def refuse_names(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.cilium import codes
-from bpfence.dialects.cilium.check import check_group, check_policy, find_nulls
+from bpfence.dialects.cilium.check import check_group, check_metadata, check_policy, find_nulls
 from bpfence.dialects.cilium.model import CidrGroup, ClusterwideNetworkPolicy, NetworkPolicy, Policy
 from bpfence.dialects.cilium.report import Report
 from bpfence.dialects.model_base import Model
@@ -39,8 +39,10 @@ def read_object(document: Document, options: Options, diagnostics: Diagnostics) 
     report = Report(document, found.title, namespace, diagnostics, options)
     match model:
         case CidrGroup():
+            check_metadata(model.metadata, report)
             check_group(model, report)
         case Policy():
+            check_metadata(model.metadata, report)
             check_policy(model, report)
         case _:
             raise TypeError(f"{document.kind} has no checks")

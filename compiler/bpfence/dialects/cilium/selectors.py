@@ -96,7 +96,8 @@ def peer_scope(tests: Sequence[Test], namespace: str, subject: Sequence[Test]) -
     """The namespace test that Cilium adds to a peer selector, if it does."""
     if any(test.key.source == RESERVED for test in tests) or any(t.key.names(NAMESPACE_KEY) for t in tests):
         return None
-    by_namespace_labels = any(test.key.name.startswith(NAMESPACE_LABELS_PREFIX) for test in tests)
+    keys = (test.key for test in tests if test.key.source in (ANY, K8S))
+    by_namespace_labels = any(key.name.startswith(NAMESPACE_LABELS_PREFIX) for key in keys)
     if namespace:
         return None if by_namespace_labels else in_namespace(namespace)
     for_init = any(test.key == Key(RESERVED, "init") for test in subject)
@@ -123,8 +124,8 @@ def _names_cluster(test: Test) -> bool:
 
 def lower_nodes(tests: Sequence[Test]) -> ir.PeerExpr:
     """One item of ``fromNodes`` or ``toNodes``: other nodes by their labels."""
-    labels = [_label_test(test, f"label:{test.key.name}") for test in tests if test.key.source != RESERVED]
-    fixed = [_remote_node_test(test) for test in tests if test.key.source == RESERVED]
+    fixed = [_remote_node_test(test) for test in tests if _is_of_every_node(test)]
+    labels = [_label_test(test, f"label:{test.key.name}") for test in tests if not _is_of_every_node(test)]
     if ir.NOBODY in fixed:
         return ir.NOBODY
     return ir.all_peers(ir.HasObject(ir.all_labels(ir.NODE, *labels)), ir.PeerNot(ir.OnOwnNode()))
@@ -199,6 +200,11 @@ def _world_test(test: Test, cluster: Cluster) -> ir.PeerExpr:
     if test.key.source in (ANY, RESERVED) and test.key.name in presence:
         return _where_present(test, presence[test.key.name])
     return _constant(test.is_negative)
+
+
+def _is_of_every_node(test: Test) -> bool:
+    """Whether the test is about a reserved label; other nodes have one."""
+    return test.key.source == RESERVED or test.key.names("remote-node", RESERVED)
 
 
 def _remote_node_test(test: Test) -> ir.PeerExpr:

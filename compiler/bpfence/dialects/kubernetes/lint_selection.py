@@ -31,9 +31,6 @@ def lint_policy_selection(
     source: PolicyObject, policy: NetworkPolicy, index: PodIndex, hosts: PodIndex, report: Report
 ) -> None:
     """Subject, peers and port names of a NetworkPolicy."""
-    if index.inventory.pods and source.namespace not in index.namespaces:
-        message = f"namespace {source.namespace} is not in the inventory; it is taken to exist with just its name label"
-        report.note(codes.NAMESPACE_UNKNOWN, ("metadata", "namespace"), message)
     subject = policy_scope(source, policy)
     _lint_places([(("spec", "podSelector"), subject)], "selects no pod", index, hosts, report)
     _lint_places(_policy_peers(source, policy), "matches no pod", index, hosts, report)
