@@ -16,6 +16,8 @@ PARTS = {
     "source_ports": "source_ports.lookup(",
     "icmp_codes": "<< 8 | (code)",
     "wide_blocks": "typedef __u32 address4_l2_block;",
+    "fine_blocks": "typedef __u32 address4_l1_block;",
+    "two_level": "policy_rows.lookup(",
 }
 
 

@@ -7,7 +7,8 @@ import pytest
 from bpfence.ir.legality import IllegalProgram, ProgramChecker
 from bpfence.ir.parse import parse_program
 from bpfence.ir.text import program_text
-from bpfence.passes import run_passes
+from bpfence.passes import AS_WRITTEN, PASSES, run_measured, run_passes
+from bpfence.passes.size import measure_program
 
 PROGRAM = """\
 layer "kubernetes" unmatched ""
@@ -42,3 +43,12 @@ def test_a_checker_reads_what_is_new_in_a_later_program() -> None:
     checker.check(parse_program(SMALLER))
     with pytest.raises(IllegalProgram, match="networks"):
         checker.check(parse_program(SMALLER.replace("{10.0.0.0/8}", "{10.0.0.0/8, 10.0.0.0/8}")))
+
+
+def test_sizes_are_told_for_every_pass() -> None:
+    written = parse_program(PROGRAM % "deny")
+    program, sizes = run_measured(written)
+    assert list(sizes) == [AS_WRITTEN, *(run_pass.__name__ for run_pass in PASSES)]
+    assert sizes[AS_WRITTEN] == measure_program(written)
+    assert sizes[PASSES[-1].__name__] == measure_program(program)
+    assert sizes[AS_WRITTEN].rules > measure_program(program).rules

@@ -7,22 +7,34 @@ every decision's rule.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bpfence.classify.decide import RowDecisions, decide_row
+from bpfence.classify.failsafes import failsafe_match, failsafe_place, failsafe_ports, open_failsafes
+from bpfence.classify.host_own import OwnRows, own_distinctions, own_rows
+from bpfence.classify.host_services import NumberedRow, service_rows
 from bpfence.classify.hosts import HostRow, host_rows
 from bpfence.classify.l4 import L4Atoms, cut_l4
 from bpfence.classify.merge import MergedTables, merge_rows
+from bpfence.classify.own_services import Kind, OwnServices
 from bpfence.classify.peers import PeerClasses, classify_peers
 from bpfence.classify.rows import Row, RowBuilder, Subject, used_rules
 from bpfence.classify.services import ServiceCell, fill_service_cells, port_match
+from bpfence.classify.stateless import Marks, hosts_may_decide, row_pairs, stateless_marks
+from bpfence.identity.inventory import HostSettings
 from bpfence.identity.labels import LabelIndex, index_labels
 from bpfence.identity.named_ports import PortNumbers, Term, cluster_ports, rule_terms
 from bpfence.identity.world import PROTOCOL_WORDS, Entity, World
 from bpfence.ir.expressions import HasObject, OnOwnNode, PeerExpr
 from bpfence.ir.nodes import Direction, L4Match, Program, Rule, Tier
 from bpfence.ir.walk import label_tests, peer_leaves
+from bpfence.plan.layout import CELL_STATELESS
 
+RowNumbers = dict[tuple[str, str, Direction], int | None]
+"""(entity name, own address as text, direction) -> row; None: unrestricted"""
 PROVENANCE_BUDGET = 256 * 1024
 """bytes of cells up to which they carry decision numbers: beyond it numbers would cost cache lines, and the artefact
 knows the rules
@@ -42,6 +54,22 @@ class Classification:
     merged: MergedTables
     host_rows: tuple[HostRow, ...] = ()
     host_row_numbers: tuple[int | None, ...] = ()
+    own_rows: OwnRows = field(default_factory=lambda: OwnRows({}, False))
+    """the hosts' rows by the class of the own address"""
+    notrack: bool = False
+    """flows that need no state are marked in the cells and not remembered"""
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """(cells whose flows are not remembered, all cells) of the distinct rows of workloads, as they are merged.
+
+        Flows of endpoints that nothing restricts need no state either, and have no cells.
+        """
+        distinct = {self.merged.cells_of_row[row] for row in self.row_of.values() if row is not None}
+        if not self.notrack or not distinct:
+            return 0, 0
+        cells = np.stack([self.merged.rows[number].whole() for number in sorted(distinct)])
+        return int(np.count_nonzero(cells & CELL_STATELESS)), cells.size
 
 
 def subjects_of(entities: Iterable[Entity]) -> Iterator[Subject]:
@@ -75,17 +103,19 @@ def classify(
     merge: bool = True,
     services: Sequence[ServiceCell] = (),
     hosts: Sequence[Entity] = (),
+    settings: HostSettings | None = None,
     extra: Sequence[tuple[PeerExpr, L4Match]] = (),
+    notrack: bool = False,
 ) -> Classification:
     """Decide every packet of every subject, packets to service addresses included.
 
-    ``hosts``: host endpoints and nodes that are subjects too. ``extra``: distinctions to keep although no rule makes
-    them.
+    ``hosts``: host endpoints and nodes that are subjects too, ``settings``: the node's. ``extra``: distinctions to keep
+    although no rule makes them. ``notrack``: mark flows that need no state.
     """
     labels = index_program(program, world)
     builder = RowBuilder(program, world, labels)
     rows: dict[int, tuple[int, Row]] = {}
-    row_of: dict[tuple[str, str, Direction], int | None] = {}
+    row_of: RowNumbers = {}
     for subject in subjects:
         for direction in Direction:
             row = builder.row(subject, direction)
@@ -100,23 +130,81 @@ def classify(
     cluster = cluster_ports(world.entities)
     terms = [term for row in ordered for term in _row_terms(row, cluster)]
     nodes = [row.node for row in ordered]
-    places = [*(cell.place for cell in services), *(place for place, _ in extra)]
     ports = [port_match(cell.protocol, n) for cell in services for n in (cell.port, *(b[1] for b in cell.backends))]
+    places = [*(cell.place for cell in services), *(place for place, _ in extra)]
+    places += own_distinctions(of_hosts, hosts, world)
+    failsafes = {way: failsafe_ports(settings, way) if settings and hosts else () for way in Direction}
+    places += [failsafe_place(port) for found in failsafes.values() for port in found]
+    ports += [failsafe_match(port) for found in failsafes.values() for port in found]
     peers = classify_peers(world.entities, labels, (*_term_peers(terms), *places), nodes)
     l4 = cut_l4((*_term_l4(terms), *ports, *(match for _, match in extra)))
-    decided = tuple(
-        fill_service_cells(decide_row(row, peers, l4, cluster), services if at < workload_rows else (), peers, l4)
-        for at, row in enumerate(ordered)
-    )
-    merged = _merge(decided, peers, l4, merge)
-    return Classification(peers, l4, decided, row_of, merged, of_hosts, host_numbers)
+    judged = [decide_row(row, peers, l4, cluster) for row in ordered]
+    decided = [
+        fill_service_cells(row, services, peers, l4)
+        if at < workload_rows
+        else open_failsafes(row, failsafes[row.row.direction], peers, l4)
+        for at, row in enumerate(judged)
+    ]
+    _add_own_services(OwnServices(services, peers, l4, cluster), subjects, row_of, judged, decided)
+    numbered = [NumberedRow(item, number) for item, number in zip(of_hosts, host_numbers, strict=True)]
+    at_services = service_rows(hosts, world, numbered, decided, services, (peers, l4))
+    of_hosts = (*(row.item for row in at_services), *of_hosts)
+    host_numbers = (*(row.number for row in at_services), *host_numbers)
+    decided, row_of, host_numbers = _without_unused(decided, row_of, host_numbers)
+    own = own_rows(of_hosts, host_numbers, peers)
+    marks: list[Marks | None] = [None] * len(decided)
+    if notrack and not hosts_may_decide(of_hosts, host_numbers, hosts, settings):
+        others = {number for number in host_numbers if number is not None}
+        marks = stateless_marks(decided, row_pairs(row_of), others, peers, l4)
+    merged = _merge(decided, peers, l4, merge, own.columns(), marks)
+    return Classification(peers, l4, tuple(decided), row_of, merged, of_hosts, host_numbers, own, notrack)
 
 
-def _merge(rows: tuple[RowDecisions, ...], peers: PeerClasses, l4: L4Atoms, merge: bool) -> MergedTables:
-    merged = merge_rows(rows, peers.count, l4.count, provenance=True, merge=merge)
-    if not merge or sum(cells.nbytes for cells in merged.cells) <= PROVENANCE_BUDGET:
+def _add_own_services(
+    own: OwnServices,
+    subjects: Iterable[Subject],
+    row_of: RowNumbers,
+    judged: Sequence[RowDecisions],
+    decided: list[RowDecisions],
+) -> None:
+    """Rows of their own for subjects that are spared at a service that they are behind."""
+    made: dict[tuple[int, Kind], int] = {}
+    for subject in subjects:
+        place = (subject.entity.name, address_text(subject), Direction.EGRESS)
+        number, kind = row_of[place], own.kind(subject)
+        if number is None or not kind:
+            continue
+        if (number, kind) not in made:
+            row = own.row(subject, kind, judged[number], decided[number])
+            made[number, kind] = number if row is None else len(decided)
+            decided.extend(() if row is None else (row,))
+        row_of[place] = made[number, kind]
+
+
+def _without_unused(
+    rows: list[RowDecisions], row_of: RowNumbers, host_numbers: tuple[int | None, ...]
+) -> tuple[list[RowDecisions], RowNumbers, tuple[int | None, ...]]:
+    """The rows that somebody has, and everybody's number among them."""
+    used = sorted({number for number in (*row_of.values(), *host_numbers) if number is not None})
+    if len(used) == len(rows):
+        return rows, row_of, host_numbers
+    place: dict[int | None, int | None] = {old: new for new, old in enumerate(used)} | {None: None}
+    kept = [rows[number] for number in used]
+    return kept, {key: place[old] for key, old in row_of.items()}, tuple(place[old] for old in host_numbers)
+
+
+def _merge(
+    rows: Sequence[RowDecisions],
+    peers: PeerClasses,
+    l4: L4Atoms,
+    merge: bool,
+    apart: Sequence[NDArray[np.int64]],
+    marks: Sequence[Marks | None],
+) -> MergedTables:
+    merged = merge_rows(rows, peers.count, l4.count, provenance=True, merge=merge, apart=apart, marks=marks)
+    if not merge or merged.cell_count * 2 <= PROVENANCE_BUDGET:
         return merged
-    return merge_rows(rows, peers.count, l4.count, provenance=False)
+    return merge_rows(rows, peers.count, l4.count, provenance=False, apart=apart, marks=marks)
 
 
 def address_text(subject: Subject) -> str:

@@ -57,6 +57,8 @@ class Decision:
 
     layers: tuple[LayerOutcome, ...]
     logged: bool = False
+    spares_host: bool = False
+    """at a point before translation: holds only for what the node passes on, the rest goes to the next point"""
 
     @property
     def allowed(self) -> bool:
@@ -87,19 +89,31 @@ def end_reason(tier: ActiveTier) -> str:
     return "profile" if tier.tier.name == PROFILES else "default-deny"
 
 
+def spared_outcome(layer: ActiveLayer, tier: ActiveTier) -> LayerOutcome:
+    """What a tier that spares them says of endpoints that reach themselves."""
+    return LayerOutcome(layer.layer.name, True, "exempt", tier.tier.name)
+
+
 def open_outcome(layer: ActiveLayer) -> LayerOutcome:
     """What the layer says when no tier has decided."""
     return LayerOutcome(layer.layer.name, True, "unmatched" if layer.layer.decides_all else UNDECIDED)
 
 
-def decide_row(row: Row, peers: PeerClasses, l4: L4Atoms, cluster: PortNumbers) -> RowDecisions:
-    """Evaluate every layer of the row and join their outcomes."""
+def decide_row(
+    row: Row, peers: PeerClasses, l4: L4Atoms, cluster: PortNumbers, *, itself: bool = False
+) -> RowDecisions:
+    """Evaluate every layer of the row and join their outcomes. ``itself``: for packets by which the subject reaches
+    itself through a service.
+    """
     shape = (peers.count, l4.count)
     combined = np.zeros(shape, dtype=np.int32)
     meanings: list[Decision] = [Decision(())]
     for layer in row.layers:
         table = _LayerTable(layer, shape)
         for tier in layer.tiers:
+            if itself and tier.tier.spares_itself:
+                table.spare(tier)
+                break
             table.run_tier(tier, row, peers, l4, cluster)
         numbers, outcomes = table.finish()
         combined, meanings = _join(combined, meanings, numbers, outcomes)
@@ -111,13 +125,23 @@ def _join(
 ) -> tuple[Matrix, list[Decision]]:
     """Number the pairs that occur, in the order of (left, right)."""
     pairs = left.astype(np.int64) * len(outcomes) + right
-    occurring, numbers = np.unique(pairs, return_inverse=True)
+    occurring, numbers = _number_occurring(pairs.reshape(-1), len(meanings) * len(outcomes))
     joined = []
     for pair in occurring.tolist():
         before = meanings[pair // len(outcomes)]
         outcome, logged = outcomes[pair % len(outcomes)]
         joined.append(Decision((*before.layers, outcome), before.logged or logged))
     return numbers.reshape(left.shape).astype(np.int32), joined
+
+
+def _number_occurring(values: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(the distinct values in order, the place of each value among them). ``bound``: above all values."""
+    if bound > len(values):
+        return np.unique(values, return_inverse=True)
+    occurring = np.flatnonzero(np.bincount(values, minlength=bound))
+    place = np.zeros(bound, dtype=np.int64)
+    place[occurring] = np.arange(len(occurring))
+    return occurring, place[values]
 
 
 @dataclass(slots=True)
@@ -147,6 +171,10 @@ class _LayerTable:
                 undecided,
                 LayerOutcome(self.layer.layer.name, False, end_reason(tier), tier.tier.name, None, isolating),
             )
+
+    def spare(self, tier: ActiveTier) -> None:
+        """The tier lets pass what is still open."""
+        self._settle(self.live.copy(), spared_outcome(self.layer, tier))
 
     def _run_rule(
         self,

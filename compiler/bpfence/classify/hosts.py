@@ -49,6 +49,13 @@ class HostRow:
     row: Row | None
 
 
+def row_of_address(rows: Sequence[HostRow], address: Address) -> HostRow | None:
+    """Of the rows of one host, point and direction the one for an own address; None when there is none."""
+    place = (address.version, int(address))
+    exact = (row for row in rows if row.own and row.own[0] == place[0] and row.own[1] <= place[1] <= row.own[2])
+    return next(exact, None) or next((row for row in rows if row.own is None), None)
+
+
 def host_rows(
     program: Program, world: World, builder: RowBuilder, labels: LabelIndex, hosts: Sequence[Entity]
 ) -> tuple[HostRow, ...]:
@@ -82,15 +89,20 @@ class _Finder:
 
     def _ranges(self, host: Entity, point: Point, direction: Direction) -> Iterator[AddressRange]:
         """Address ranges inside which every own side criterion of the point is constant."""
+        rules = _point_rules(self._program, point)
         if point is Point.ENDPOINT:
-            own = self._world.by_name.get(f"node/{host.node}")
-            addresses = (*host.addresses, *(() if own is None else own.addresses))
-            yield from sorted({(address.version, int(address), int(address)) for address in addresses})
-            return
-        networks = tuple(self._own_networks(_point_rules(self._program, point), direction))
+            networks = (*self._networks_of_node(host.node), *_own_prefixes(rules))
+        else:
+            networks = tuple(self._own_networks(rules, direction))
         if networks:
             atoms = cut_addresses(networks)
             yield from (atoms.bounds(atom) for atom in range(atoms.count))
+
+    def _networks_of_node(self, node: str) -> Iterator[Network]:
+        """What objects tell of a node's own addresses; it may have more, of which only prefixes can speak."""
+        for entity in self._world.entities:
+            if entity.node == node and entity.kind in ("node", "hostendpoint"):
+                yield from entity.networks
 
     def _own_networks(self, rules: Iterable[Rule], direction: Direction) -> Iterator[Network]:
         for rule in rules:
@@ -116,6 +128,13 @@ class _Finder:
         for entity in self._world.entities:
             if any((name, protocol) in names for name, protocol, _ in entity.ports):
                 yield from entity.networks
+
+
+def _own_prefixes(rules: Iterable[Rule]) -> Iterator[Network]:
+    for rule in rules:
+        for leaf in peer_leaves(rule.own):
+            if isinstance(leaf, InPrefixes):
+                yield from leaf.networks
 
 
 def _point_rules(program: Program, point: Point) -> Iterator[Rule]:

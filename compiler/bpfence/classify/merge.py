@@ -1,6 +1,9 @@
 """Merging after the decisions are known: peer classes and L4 atoms whose cells are equal in every row become one.
 
-In: the decisions of all rows. Out: `MergedTables`: small class numbers and one cell matrix per distinct row.
+In: the decisions of all rows. Out: `MergedTables`: small class numbers, and one `RowCells` per distinct row.
+
+Each row is first reduced to its own classes, those that this row tells apart. Classes for all rows together are then
+the combinations of the rows' classes that occur, so no step looks at more than one row's cells.
 """
 
 from __future__ import annotations
@@ -13,22 +16,37 @@ from numpy.typing import NDArray
 
 from bpfence.classify.decide import Decision, RowDecisions
 from bpfence.classify.fingerprints import equal_rows
-from bpfence.plan.layout import CELL_ALLOW, CELL_DECISION_MASK, CELL_LOG, CELL_NEXT
+from bpfence.plan.layout import CELL_ALLOW, CELL_DECISION_MASK, CELL_LOG, CELL_NEXT, CELL_SPARES_HOST, CELL_STATELESS
 
 Cells = NDArray[np.uint16]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowCells:
+    """One row over its own classes. ``peer_of``, ``l4_of``: merged class -> class of this row; ``cells``: shape (peer
+    classes of this row, L4 classes of this row).
+    """
+
+    peer_of: Numbers
+    l4_of: Numbers
+    cells: Cells
+
+    def whole(self) -> Cells:
+        """The cells over the classes of all rows: shape (merged peers, merged L4)."""
+        return np.ascontiguousarray(self.cells[np.ix_(self.peer_of, self.l4_of)])
 
 
 @dataclass(frozen=True, slots=True)
 class MergedTables:
-    """``peer_of``: peer class -> merged class; ``l4_of``: L4 atom -> merged class; ``cells[r]``: shape (merged peers,
-    merged L4).
+    """``peer_of``: peer class -> merged class; ``l4_of``: L4 atom -> merged class; ``rows``: the distinct rows.
 
-    ``cells_of_row[i]``: which matrix row i uses. ``provenance``: whether cells carry decision numbers.
+    ``cells_of_row[i]``: which of ``rows`` row i is. ``provenance``: whether cells carry decision numbers.
     """
 
-    peer_of: NDArray[np.int64]
-    l4_of: NDArray[np.int64]
-    cells: tuple[Cells, ...]
+    peer_of: Numbers
+    l4_of: Numbers
+    rows: tuple[RowCells, ...]
     cells_of_row: tuple[int, ...]
     provenance: bool
 
@@ -40,16 +58,32 @@ class MergedTables:
     def l4(self) -> int:
         return int(self.l4_of.max(initial=0)) + 1
 
+    @property
+    def cells(self) -> tuple[Cells, ...]:
+        """Every distinct row as a whole. Made anew each time."""
+        return tuple(row.whole() for row in self.rows)
 
-def row_cells(row: RowDecisions, provenance: bool) -> Cells:
-    """The row's cells: verdict bits, and decision number + 1 when it fits and provenance is wanted."""
+    @property
+    def cell_count(self) -> int:
+        """Cells of all distinct rows, each over the classes of all rows."""
+        return len(self.rows) * self.peers * self.l4
+
+
+def row_cells(row: RowDecisions, provenance: bool, stateless: NDArray[np.bool_] | None = None) -> Cells:
+    """The row's cells: verdict bits, and decision number + 1 when it fits and provenance is wanted. ``stateless``: the
+    cells that need no state (see `bpfence.classify.stateless`).
+    """
     values = np.zeros(len(row.decisions), dtype=np.uint16)
     for number, decision in enumerate(row.decisions):
         value = _verdict_bits(decision) | (CELL_LOG if decision.logged else 0)
+        value |= CELL_SPARES_HOST if decision.spares_host else 0
         if provenance and number < CELL_DECISION_MASK:
             value |= number + 1
         values[number] = value
-    return values[row.numbers]
+    cells: Cells = values[row.numbers]
+    if stateless is not None:
+        cells[stateless] |= CELL_STATELESS
+    return cells
 
 
 def _verdict_bits(decision: Decision) -> int:
@@ -58,23 +92,49 @@ def _verdict_bits(decision: Decision) -> int:
     return CELL_ALLOW if decision.allowed else 0
 
 
-def merge_rows(rows: Sequence[RowDecisions], peers: int, l4: int, provenance: bool, merge: bool = True) -> MergedTables:
-    """Share equal rows, then join equal peer classes, then equal L4 atoms. ``merge`` False keeps every class apart."""
-    matrices: list[Cells] = []
-    numbers: dict[bytes, int] = {}
+def merge_rows(
+    rows: Sequence[RowDecisions],
+    peers: int,
+    l4: int,
+    provenance: bool,
+    merge: bool = True,
+    apart: Sequence[Numbers] = (),
+    marks: Sequence[NDArray[np.bool_] | None] = (),
+) -> MergedTables:
+    """Share equal rows, then join equal peer classes, then equal L4 atoms. ``merge`` False keeps every class apart.
+
+    ``apart``: numbers per peer class; classes that differ in one of them stay two. ``marks``: the cells of each row
+    that need no state; nothing = none.
+    """
+    found: dict[tuple[bytes, ...], int] = {}
+    distinct: list[RowCells] = []
     cells_of_row = []
-    for row in rows:
-        cells = row_cells(row, provenance)
-        number = numbers.setdefault(cells.tobytes(), len(matrices))
-        if number == len(matrices):
-            matrices.append(cells)
+    for row, stateless in zip(rows, marks or (None,) * len(rows), strict=True):
+        reduced = _reduced(row_cells(row, provenance, stateless), merge)
+        key = (reduced.peer_of.tobytes(), reduced.l4_of.tobytes(), reduced.cells.tobytes())
+        number = found.setdefault(key, len(distinct))
+        if number == len(distinct):
+            distinct.append(reduced)
         cells_of_row.append(number)
-    if not matrices:
+    if not distinct:
         return MergedTables(np.zeros(peers, dtype=np.int64), np.zeros(l4, dtype=np.int64), (), (), provenance)
     if not merge:
-        return MergedTables(np.arange(peers), np.arange(l4), tuple(matrices), tuple(cells_of_row), provenance)
-    peer_of, peer_first = equal_rows(np.concatenate(matrices, axis=1))
-    matrices = [cells[peer_first] for cells in matrices]
-    l4_of, l4_first = equal_rows(np.concatenate([cells.T for cells in matrices], axis=1))
-    matrices = [np.ascontiguousarray(cells[:, l4_first]) for cells in matrices]
-    return MergedTables(peer_of, l4_of, tuple(matrices), tuple(cells_of_row), provenance)
+        return MergedTables(np.arange(peers), np.arange(l4), tuple(distinct), tuple(cells_of_row), provenance)
+    peer_of, peer_first = _combinations([*(row.peer_of for row in distinct), *apart])
+    l4_of, l4_first = _combinations([row.l4_of for row in distinct])
+    kept = tuple(RowCells(row.peer_of[peer_first], row.l4_of[l4_first], row.cells) for row in distinct)
+    return MergedTables(peer_of, l4_of, kept, tuple(cells_of_row), provenance)
+
+
+def _reduced(cells: Cells, merge: bool) -> RowCells:
+    """The row over the classes that it tells apart, numbered in the order of their first appearance."""
+    if not merge:
+        return RowCells(np.arange(cells.shape[0]), np.arange(cells.shape[1]), cells)
+    peer_of, peer_first = equal_rows(cells)
+    l4_of, l4_first = equal_rows(np.ascontiguousarray(cells[peer_first].T))
+    return RowCells(peer_of, l4_of, np.ascontiguousarray(cells[np.ix_(peer_first, l4_first)]))
+
+
+def _combinations(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+    """Number the combinations that occur: (number of each place, first place of each number)."""
+    return equal_rows(np.stack(columns, axis=1))

@@ -8,7 +8,7 @@ and inside the same prefixes; its first atom stands for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
@@ -86,6 +86,11 @@ class PeerClasses:
     def family(self) -> NDArray[np.int64]:
         """4 or 6 per class."""
         return np.where(self.representative < len(self.atoms.starts4), 4, 6)
+
+    def only(self, numbers: Sequence[int]) -> PeerClasses:
+        """Some classes, numbered anew in this order, as if there were no others. For `matches` alone."""
+        chosen = np.array(numbers, dtype=np.int64)
+        return replace(self, representative=self.representative[chosen], holders=self.holders[chosen], _cache={})
 
     def matches(self, expression: PeerExpr, node: str) -> Bits:
         """Which classes satisfy the expression for a subject on ``node``: bool vector over classes. Do not write to

@@ -147,7 +147,10 @@ class RowBuilder:
         return (subject.entity,) if subject.entity.kind != "hostendpoint" else self._place(subject).holders
 
     def _place(self, subject: Subject) -> Place:
-        return Place(None, (subject.entity,)) if subject.address is None else place_of(subject.address, self._world)
+        """Nobody is known to have an unknown address of a host; a host endpoint only has those that it expects."""
+        if subject.address is not None:
+            return place_of(subject.address, self._world)
+        return Place(None, () if subject.entity.kind == "hostendpoint" else (subject.entity,))
 
     def _own_side(self, rule: Rule, subject: Subject) -> bool:
         return rule.own == ANYONE or place_matches(rule.own, self._place(subject), subject.entity.node)

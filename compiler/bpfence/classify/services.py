@@ -1,8 +1,7 @@
 """Service addresses: on a node with kube-proxy a pod's packet still carries the service's address when policy sees it.
 
 In: the inventory's services and their endpoints. Out: `ServiceCell`s, and rows whose cells for service addresses
-repeat what the row says about the
-backends: allowed exactly when every ready backend is allowed at its target port.
+repeat what the row says about the backends: allowed exactly when every ready backend is allowed at its target port.
 """
 
 from __future__ import annotations
@@ -43,6 +42,10 @@ class ServiceCell:
     def l4(self) -> L4Match:
         return port_match(self.protocol, self.port)
 
+    def target(self, port: int) -> L4Match:
+        """The same traffic at a backend's port."""
+        return port_match(self.protocol, port)
+
 
 def port_match(protocol: int, port: int) -> L4Match:
     """Exactly one destination port of one protocol."""
@@ -56,7 +59,7 @@ def service_cells(inventory: Inventory) -> tuple[ServiceCell, ...]:
     entries: dict[tuple[str, str], list[EndpointsEntry]] = {}
     for entry in inventory.endpoints:
         entries.setdefault((entry.namespace, entry.service), []).append(entry)
-    nodes = tuple(address for node in inventory.nodes for address in node.addresses)
+    nodes = _node_addresses(inventory)
     taken: set[tuple[Address, int, int]] = set()
     cells = []
     for service in inventory.services:
@@ -68,6 +71,13 @@ def service_cells(inventory: Inventory) -> tuple[ServiceCell, ...]:
                 if free:
                     cells.append(replace(cell, addresses=free))
     return tuple(cells)
+
+
+def _node_addresses(inventory: Inventory) -> tuple[Address, ...]:
+    """Of every node, those included that only its host-network pods tell of."""
+    found = [address for node in inventory.nodes for address in node.addresses]
+    found += [address for pod in inventory.pods if pod.host_network and pod.node for address in pod.addresses]
+    return tuple(dict.fromkeys(found))
 
 
 def _port_cells(
@@ -129,24 +139,36 @@ def fill_service_cells(
     decisions = list(decided.decisions)
     allowed = np.array([decision.allowed for decision in decided.decisions], dtype=bool)
     for cell in cells:
-        where = np.flatnonzero(peers.matches(cell.place, row.node))
-        atoms = l4.matches(cell.l4)
+        where, atoms = cell_block(cell, row, peers, l4)
         if cell.backends:
-            numbers[np.ix_(where, atoms)] = _verdict(cell, decided.numbers, allowed, peers, l4)
+            answers = [backend_numbers(backend, cell, decided.numbers, peers, l4) for backend in cell.backends]
+            numbers[np.ix_(where, atoms)] = first_denied(answers, allowed)
         elif isolates(row):
             decisions.append(no_backend(row, cell))
             numbers[np.ix_(where, atoms)] = len(decisions) - 1
     return RowDecisions(row, numbers, tuple(decisions))
 
 
-def _verdict(
-    cell: ServiceCell, numbers: NDArray[np.int32], allowed: NDArray[np.bool_], peers: PeerClasses, l4: L4Atoms
+def cell_block(
+    cell: ServiceCell, row: Row, peers: PeerClasses, l4: L4Atoms
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a row's table has the cell: (peer classes, L4 atoms). There are several atoms when source ports matter."""
+    return np.flatnonzero(peers.matches(cell.place, row.node)), l4.matches(cell.l4)
+
+
+def backend_numbers(
+    backend: tuple[Address, int], cell: ServiceCell, numbers: NDArray[np.int32], peers: PeerClasses, l4: L4Atoms
 ) -> NDArray[np.int32]:
-    """Per source port class: the first backend's decision that denies, else the first backend's."""
-    result: NDArray[np.int32] | None = None
-    for address, number in cell.backends:
-        peer = int(peers.class_of[peers.atoms.atom_of(address)])
-        row = numbers[peer, l4.matches(port_match(cell.protocol, number))]
-        result = row if result is None else np.where(allowed[result], np.where(allowed[row], result, row), result)
-    assert result is not None
+    """What a row says about one backend at its target port: a decision number per source port class."""
+    address, port = backend
+    peer = int(peers.class_of[peers.atoms.atom_of(address)])
+    found: NDArray[np.int32] = numbers[peer, l4.matches(cell.target(port))]
+    return found
+
+
+def first_denied(answers: Sequence[NDArray[np.int32]], allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Per source port class: the first decision that denies, else the first of all. ``allowed``: by decision number."""
+    result = answers[0]
+    for answer in answers[1:]:
+        result = np.where(allowed[result] & ~allowed[answer], answer, result)
     return result.astype(np.int32)

@@ -62,8 +62,8 @@ class LayerDecision(_Model):
 
 
 class RowEntry(_Model):
-    """One policy row: cells [offset, offset + peers * l4). ``decisions[n]`` belongs to decision number n; 0 is no
-    number.
+    """One policy row. ``offset``: what stands for it in the tables, its first cell or, with the feature ``two_level``,
+    its place in ``policy_rows``. ``decisions[n]`` belongs to decision number n + 1; 0 is no number.
     """
 
     offset: int

@@ -15,7 +15,7 @@ from bpfence.classify.classification import Classification
 from bpfence.emit.artefact import Artefact, EndpointEntry, Manifest, TableEntry
 from bpfence.emit.folder import json_bytes, shape_hash
 from bpfence.emit.hosts import host_entries
-from bpfence.emit.program import emit_dispatcher_program, emit_workload_program
+from bpfence.emit.program import emit_dispatcher_program, emit_slot_programs
 from bpfence.emit.provenance import row_entries
 from bpfence.emit.report import emit_report
 from bpfence.emit.tables import emit_tables, used_elements
@@ -25,6 +25,7 @@ from bpfence.identity.world import Entity
 from bpfence.ir.nodes import Program
 from bpfence.ir.text import program_text
 from bpfence.options import Options
+from bpfence.passes.size import ProgramSize
 from bpfence.plan.build import PlannedTables
 
 
@@ -42,15 +43,14 @@ class EmitInput:
     hosts: tuple[Entity, ...] = ()
     """the node's host endpoints and the node itself"""
     settings: HostSettings = field(default_factory=HostSettings)
+    sizes: Mapping[str, ProgramSize] = field(default_factory=dict)
+    """of the program, as written and after each pass"""
 
 
 def emit_artefact(source: EmitInput) -> Artefact:
     """Programs, images, manifest and texts."""
     planned, classification = source.planned, source.classification
-    programs = {
-        "dispatcher.c": emit_dispatcher_program(),
-        "workload.c": emit_workload_program(planned.plan, ()),
-    }
+    programs = {"dispatcher.c": emit_dispatcher_program(), **emit_slot_programs(planned.plan)}
     tables = emit_tables(planned, classification)
     shape = shape_hash(programs)
     entries = tuple(
@@ -66,7 +66,6 @@ def emit_artefact(source: EmitInput) -> Artefact:
         for spec in planned.plan.tables()
     )
     hosts = host_entries(source.hosts, source.settings, planned, classification)
-    own = (address for host in source.hosts if host.kind == "node" for address in host.addresses)
     manifest = Manifest(
         tool_version=__version__,
         node=source.node,
@@ -83,12 +82,12 @@ def emit_artefact(source: EmitInput) -> Artefact:
         rows=row_entries(planned, classification),
         policies=_policies(source.program),
         hosts=hosts,
-        node_addresses=tuple(map(str, own)) if hosts else (),
+        node_addresses=tuple(map(str, planned.hosts.own)),
     )
     manifest = manifest.model_copy(
         update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()}
     )
-    report = emit_report(planned, classification, source.node)
+    report = emit_report(planned, classification, source.node, source.sizes)
     return Artefact(manifest, programs, tables, program_text(source.program), source.identities.document(), report)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from bpfence.classify.classification import Classification
 from bpfence.emit.artefact import FailsafeEntry, HostEntry, HostRowEntry, HostSettingsEntry
@@ -15,7 +15,7 @@ from bpfence.plan.build import PlannedTables
 def host_entries(
     hosts: tuple[Entity, ...], settings: HostSettings, planned: PlannedTables, classification: Classification
 ) -> tuple[HostEntry, ...]:
-    """One entry per host endpoint, and one for the node when some policy selects it or it drops what pods send it."""
+    """One entry per host that is asked (see `asked_hosts`), in the order of their numbers in the tables."""
     rows: dict[str, list[HostRowEntry]] = {}
     for item, number in zip(classification.host_rows, classification.host_row_numbers, strict=True):
         entry = HostRowEntry(
@@ -30,18 +30,21 @@ def host_entries(
             name=host.name,
             interface=host.interface,
             addresses=tuple(str(address) for address in host.addresses),
-            settings=_settings(settings, host.kind),
+            settings=_settings(settings),
             rows=tuple(rows.get(host.name, ())),
         )
         for host in hosts
-        if host.kind == "hostendpoint" or host.name in rows or settings.workload_to_host == "Drop"
     )
 
 
-def _settings(settings: HostSettings, kind: str) -> HostSettingsEntry:
-    """Failsafe ports belong to host endpoints: policies that select nodes know none."""
-    if kind == "node":
-        settings = replace(settings, failsafe_ingress=(), failsafe_egress=())
+def asked_hosts(hosts: Sequence[Entity], settings: HostSettings, classification: Classification) -> tuple[Entity, ...]:
+    """The host endpoints, and the node when some policy selects it or it drops what workloads send to it."""
+    named = {row.host for row in classification.host_rows}
+    drops = settings.workload_to_host == "Drop"
+    return tuple(host for host in hosts if host.kind == "hostendpoint" or host.name in named or drops)
+
+
+def _settings(settings: HostSettings) -> HostSettingsEntry:
     return HostSettingsEntry(
         failsafe_ingress=tuple(map(_failsafe, settings.failsafe_ingress)),
         failsafe_egress=tuple(map(_failsafe, settings.failsafe_egress)),

@@ -9,15 +9,16 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bpfence.classify.classification import Classification
 from bpfence.plan.build import PlannedTables, endpoint_rows
+from bpfence.plan.hosts import local_table
 from bpfence.plan.layout import (
     ADDRESS6_LENGTH,
     CELL_NARROW_SHIFT,
     HEADER,
     UNRESTRICTED,
+    address6_length_mix,
     address6_mask,
     endpoint_struct,
 )
@@ -30,7 +31,7 @@ def emit_tables(planned: PlannedTables, classification: Classification) -> dict[
         "header": _header(planned),
         "interfaces": b"",
         "endpoints": _endpoints(planned, classification),
-        "address4_l1": planned.address4.level1.astype("<u2").tobytes(),
+        "address4_l1": planned.address4.level1.astype("<u4" if planned.plan.features.fine_blocks else "<u2").tobytes(),
         "address4_l2": planned.address4.level2.astype("<u4" if planned.plan.features.wide_blocks else "<u2").tobytes(),
         "address4_l3": planned.address4.level3.astype("<u2").tobytes(),
         "address6_lengths": _lengths6(planned),
@@ -42,7 +43,8 @@ def emit_tables(planned: PlannedTables, classification: Classification) -> dict[
         "port_pairs": b"" if planned.l4.pairs is None else planned.l4.pairs.astype("<u2").tobytes(),
         "icmp": planned.l4.icmp.astype("<u2").tobytes(),
         "protocols": planned.l4.protocols.astype("<u2").tobytes(),
-        "cells": _cells(planned).tobytes(),
+        **_cell_contents(planned),
+        **_host_contents(planned),
     }
     return {spec.name: _padded(spec, contents[spec.name]) for spec in planned.plan.tables()}
 
@@ -58,9 +60,31 @@ def used_elements(planned: PlannedTables, spec: TableSpec) -> int:
         "address6": planned.address6.used,
         "address6_blocks": planned.address6.blocks.size,
         "port_pairs": 0 if planned.l4.pairs is None else planned.l4.pairs.size,
-        "cells": planned.cells.size,
+        "policy_rows": len(planned.cells.policy_rows),
+        "row_peers": planned.cells.row_peers.size,
+        "row_l4": planned.cells.row_l4.size,
+        "cells": planned.cells.cells.size,
+        "hosts": len(planned.hosts.table),
+        "failsafes": len(planned.hosts.failsafes),
+        "local_addresses": len(planned.hosts.own),
+        "own_rows": planned.hosts.own_rows.size,
     }
     return used.get(spec.name, spec.count)
+
+
+def _host_contents(planned: PlannedTables) -> dict[str, bytes]:
+    """``local_addresses`` has the inventory's; the loader adds those of the node's interfaces."""
+    hosts = planned.hosts
+    if not hosts.present:
+        return {}
+    return {
+        "hosts": hosts.table.tobytes(),
+        "failsafes": hosts.failsafes.tobytes(),
+        "failsafe_ports": hosts.failsafe_ports.tobytes(),
+        "local_addresses": local_table(hosts.own, planned.plan.geometry.local_addresses),
+        "node_ports": hosts.node_ports.tobytes(),
+        "own_rows": hosts.own_rows.astype("<u4").tobytes(),
+    }
 
 
 def _padded(spec: TableSpec, content: bytes) -> bytes:
@@ -76,13 +100,22 @@ def _header(planned: PlannedTables) -> bytes:
     header["address6_seed"] = planned.address6.seed
     header["address6_lengths"] = len(planned.address6.lengths)
     header["source_stride"] = planned.l4.source_stride
+    header["own_stride"] = planned.peers
+    header["node_host"], header["every_host"] = planned.hosts.node, planned.hosts.every
+    header["host_flags"], header["failsafes"] = planned.hosts.flags, len(planned.hosts.failsafes)
     return header.tobytes()
 
 
-def _cells(planned: PlannedTables) -> NDArray[np.unsignedinteger]:
-    if planned.plan.features.narrow_cells:
-        return (planned.cells >> CELL_NARROW_SHIFT).astype("u1")
-    return planned.cells.astype("<u2")
+def _cell_contents(planned: PlannedTables) -> dict[str, bytes]:
+    """The cells and, in two levels, what finds them."""
+    tables, features = planned.cells, planned.plan.features
+    narrow = (tables.cells >> CELL_NARROW_SHIFT).astype("u1")
+    return {
+        "policy_rows": tables.policy_rows.tobytes(),
+        "row_peers": tables.row_peers.astype("<u2" if features.wide_row_peers else "u1").tobytes(),
+        "row_l4": tables.row_l4.astype("<u2").tobytes(),
+        "cells": (narrow if features.narrow_cells else tables.cells.astype("<u2")).tobytes(),
+    }
 
 
 def _lengths6(planned: PlannedTables) -> bytes:
@@ -90,7 +123,8 @@ def _lengths6(planned: PlannedTables) -> bytes:
     table = np.zeros(len(lengths), dtype=ADDRESS6_LENGTH.dtype)
     for place, length in enumerate(lengths):
         mask = address6_mask(length)
-        table[place] = (mask >> 64, mask & (1 << 64) - 1, length, 0)
+        mix = address6_length_mix(length, planned.address6.seed)
+        table[place] = (mask >> 64, mask & (1 << 64) - 1, mix, length, 0)
     return table.tobytes()
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bpfence.errors import BudgetError
 from bpfence.plan.layout import (
     ADDRESS6_BLOCK_LENGTH,
     ADDRESS6_ENTRY,
     ADDRESS6_GROUP,
     address6_hash,
+    address6_length_mix,
     address6_mask,
     address6_slot,
 )
@@ -27,6 +29,7 @@ from bpfence.plan.layout import (
 LEAST_SLOTS = 64
 BLOCK_WORTH = 16
 """prefixes in a /120 from which a block takes less room than they do"""
+_MOST_SPARSE = 64
 _SEEDS = 8
 """hash seeds tried before the table is doubled"""
 _WORD = (1 << 64) - 1
@@ -65,7 +68,7 @@ class Address6Table:
         """The peer class of an address, as the program finds it."""
         for length in self.lengths:
             prefix = address & address6_mask(length)
-            number = address6_hash(prefix, length, self.seed)
+            number = address6_hash(prefix, address6_length_mix(length, self.seed))
             displacement = int(self.displacements[number % len(self.displacements)])
             entry = self.entries[address6_slot(number, displacement, self.slots)]
             if int(entry["length"]) == length + 1 and (int(entry["upper"]) << 64 | int(entry["lower"])) == prefix:
@@ -95,7 +98,8 @@ def build_address6(
     prefixes: Sequence[tuple[Prefix, int]], default: int, least_slots: int = LEAST_SLOTS
 ) -> Address6Table:
     """Make blocks where they are worth it, then give every entry its slot: another seed, and at last twice the slots,
-    until all fit. ``prefixes``: sorted by (start, length), each once; ``least_slots``: a power of two.
+    until all fit. ``prefixes``: sorted by (start, length), each once; ``least_slots``: a power of two. BudgetError when
+    they never do.
     """
     entries, blocks = gather_blocks(prune_prefixes(prefixes, default), default)
     lengths = tuple(sorted({entry.prefix[1] for entry in entries}, reverse=True))
@@ -110,6 +114,8 @@ def build_address6(
         seed += 1
         if seed % _SEEDS == 0:
             slots *= 2
+        if slots > _MOST_SPARSE * max(len(entries), least_slots):
+            raise BudgetError(f"the IPv6 prefix table finds no place for its {len(entries)} entries in {slots} slots")
 
 
 def gather_blocks(prefixes: Sequence[tuple[Prefix, int]], default: int) -> tuple[list[Entry], NDArray[np.uint16]]:
@@ -153,8 +159,9 @@ def place_entries(
     table = np.zeros(slots, dtype=ADDRESS6_ENTRY.dtype)
     displacements = np.zeros(slots // ADDRESS6_GROUP, dtype=np.uint16)
     groups: dict[int, list[tuple[int, Entry]]] = {}
+    mixes = {length: address6_length_mix(length, seed) for length in range(129)}
     for entry in entries:
-        number = address6_hash(*entry.prefix, seed)
+        number = address6_hash(entry.prefix[0], mixes[entry.prefix[1]])
         groups.setdefault(number % len(displacements), []).append((number, entry))
     taken = bytearray(slots)
     for group, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -7,32 +7,28 @@ holds them. Pure data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpfence.classify.classification import Classification
 from bpfence.classify.peers import PeerClasses
-from bpfence.errors import BudgetError
 from bpfence.identity.world import Entity
 from bpfence.ir.nodes import Direction
 from bpfence.plan.address4 import Address4Table, build_address4
 from bpfence.plan.address6 import Address6Table, Prefix, build_address6
+from bpfence.plan.cells import CellTables, build_cells
+from bpfence.plan.hosts import NO_HOSTS, HostFacts, PlannedHosts, plan_hosts
 from bpfence.plan.l4 import L4Tables, build_l4
 from bpfence.plan.layout import UNRESTRICTED
-from bpfence.plan.plan import Features, Geometry, Plan, capacity
-
-CLASS_LIMIT = 65536
-CELL_LIMIT = 1 << 27
-"""cells of one slot: 256 MiB"""
-WIDE = 65535
+from bpfence.plan.plan import Features, Geometry, Plan, capacity, elements
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTables:
-    """Everything the images are made of. ``row_offsets[i]``: first cell of classification row i. ``endpoints``: in id
-    order.
+    """Everything the images are made of. ``row_offsets[i]``: what stands for classification row i in the tables (see
+    `CellTables`). ``endpoints``: in id order.
     """
 
     plan: Plan
@@ -40,16 +36,19 @@ class PlannedTables:
     address4: Address4Table
     address6: Address6Table
     l4: L4Tables
-    cells: NDArray[np.uint16]
+    cells: CellTables
     row_offsets: tuple[int, ...]
     peers: int
     l4_classes: int
+    hosts: PlannedHosts = NO_HOSTS
 
 
-def plan_tables(classification: Classification, endpoints: Sequence[Entity]) -> PlannedTables:
+def plan_tables(
+    classification: Classification, endpoints: Sequence[Entity], host_facts: HostFacts | None = None
+) -> PlannedTables:
     """Choose contents and sizes. BudgetError with numbers when the cells exceed what one slot may hold."""
     merged = classification.merged
-    _check_budget(merged.peers, merged.l4, len(merged.cells))
+    cells = build_cells(merged)
     peers = classification.peers
     atom_class = merged.peer_of[peers.class_of]
     starts4 = np.array(peers.atoms.starts4, dtype=np.int64)
@@ -57,23 +56,15 @@ def plan_tables(classification: Classification, endpoints: Sequence[Entity]) -> 
     default6, prefixes6 = prefix_classes(peers, atom_class)
     address6 = build_address6(prefixes6, default6)
     l4 = build_l4(classification.l4, merged.l4_of)
-    size = merged.peers * merged.l4
-    cells = (
-        np.concatenate([part.reshape(-1) for part in merged.cells]) if merged.cells else np.zeros(0, dtype=np.uint16)
-    )
-    offsets = tuple(number * size for number in merged.cells_of_row)
-    plan = Plan(
-        _features(address4, address6, l4, merged.provenance), _geometry(endpoints, address4, address6, l4, len(cells))
-    )
-    return PlannedTables(plan, tuple(endpoints), address4, address6, l4, cells, offsets, merged.peers, merged.l4)
-
-
-def _check_budget(peers: int, l4: int, rows: int) -> None:
-    if peers > CLASS_LIMIT or l4 > CLASS_LIMIT or peers * l4 * rows > CELL_LIMIT:
-        raise BudgetError(
-            f"the verdict table would need {rows} rows of {peers} peer classes x {l4} L4 classes "
-            f"({peers * l4 * rows * 2 >> 20} MiB); at most {CELL_LIMIT * 2 >> 20} MiB are supported"
-        )
+    offsets = tuple(cells.row_starts[number] for number in merged.cells_of_row)
+    hosts = NO_HOSTS if host_facts is None else plan_hosts(host_facts, classification, offsets)
+    features = _features(address4, address6, l4, cells, merged.provenance)
+    geometry = _geometry(endpoints, address4, address6, l4, cells)
+    features = hosts.features(features)
+    # The cells say what workloads' own rows allow; hosts would have to be asked each time.
+    features = replace(features, stateless=classification.notrack and not features.hosts_at_workloads)
+    plan = Plan(features, hosts.geometry(geometry))
+    return PlannedTables(plan, tuple(endpoints), address4, address6, l4, cells, offsets, merged.peers, merged.l4, hosts)
 
 
 def prefix_classes(peers: PeerClasses, atom_class: NDArray[np.int64]) -> tuple[int, list[tuple[Prefix, int]]]:
@@ -109,18 +100,23 @@ def _uncovered(prefix: Prefix, following: int, peers: PeerClasses) -> int | None
     return None
 
 
-def _features(address4: Address4Table, address6: Address6Table, l4: L4Tables, provenance: bool) -> Features:
+def _features(
+    address4: Address4Table, address6: Address6Table, l4: L4Tables, cells: CellTables, provenance: bool
+) -> Features:
     return Features(
         address6=address6.used > 0,
         source_ports=l4.pairs is not None,
         icmp_codes=l4.icmp_codes,
-        wide_blocks=len(address4.level3) > WIDE,
+        wide_blocks=address4.wide_blocks,
+        fine_blocks=address4.fine,
         narrow_cells=not provenance,
+        two_level=cells.two_level,
+        wide_row_peers=cells.wide_row_peers,
     )
 
 
 def _geometry(
-    endpoints: Sequence[Entity], address4: Address4Table, address6: Address6Table, l4: L4Tables, cells: int
+    endpoints: Sequence[Entity], address4: Address4Table, address6: Address6Table, l4: L4Tables, cells: CellTables
 ) -> Geometry:
     counts = {version: [sum(1 for a in e.addresses if a.version == version) for e in endpoints] for version in (4, 6)}
     room = capacity(len(endpoints), 16)
@@ -129,20 +125,23 @@ def _geometry(
         endpoints=room,
         own4=capacity(max(counts[4], default=0), 1),
         own6=capacity(max(counts[6], default=0), 1),
-        l2_blocks=capacity(len(address4.level2), 16),
-        l3_blocks=capacity(len(address4.level3), 64),
+        l2_blocks=elements(len(address4.level2), 16),
+        l3_blocks=elements(len(address4.level3), 64),
         address6_slots=address6.slots,
         address6_lengths=min(capacity(len(address6.lengths), 8), 129),
-        port_pairs=capacity(l4.pairs.size, 64) if l4.pairs is not None else 0,
-        cells=capacity(cells, 1024),
-        address6_blocks=capacity(len(address6.blocks), 16),
+        port_pairs=elements(l4.pairs.size, 64) if l4.pairs is not None else 0,
+        cells=elements(cells.cells.size, 1024),
+        address6_blocks=elements(len(address6.blocks), 16),
+        policy_rows=capacity(len(cells.policy_rows), 16) if cells.two_level else 0,
+        row_peers=elements(cells.row_peers.size, 1024) if cells.two_level else 0,
+        row_l4=elements(cells.row_l4.size, 1024) if cells.two_level else 0,
     )
 
 
 def endpoint_rows(
     planned: PlannedTables, classification: Classification, entity: Entity, address: str
 ) -> tuple[int, int]:
-    """(egress row, ingress row) of an endpoint's address: first cells, or UNRESTRICTED."""
+    """(egress row, ingress row) of an endpoint's address as they stand in the tables; UNRESTRICTED for none."""
     rows = (
         classification.row_of[entity.name, address, direction] for direction in (Direction.EGRESS, Direction.INGRESS)
     )

@@ -89,7 +89,12 @@ CELL_LOG = 0x4000
 CELL_SHADOW = 0x2000
 CELL_NEXT = 0x1000
 """No decision at this point of a host endpoint: the next point is asked. Never together with CELL_ALLOW."""
-CELL_DECISION_MASK = 0x0FFF
+CELL_SPARES_HOST = 0x0800
+"""Before translation: what ends in the node itself is left to the next point, a port of it that is never closed."""
+CELL_STATELESS = 0x0800
+"""The same bit in a workload's row: flows of this protocol with this peer class need no entry in the connection table,
+in either direction. Only together with CELL_ALLOW."""
+CELL_DECISION_MASK = 0x07FF
 """Decision number inside the row; 0 = kept out of the cell, look the rule up in the artefact."""
 
 CELL_NARROW_SHIFT = 8
@@ -97,6 +102,13 @@ CELL_NARROW_SHIFT = 8
 
 UNRESTRICTED = 0xFFFFFFFF
 """A row that is not there: nothing restricts the endpoint in that direction."""
+
+POLICY_ROW = check_layout(Struct("policy_row", (
+    Field("peers", "u32", comment="first element of row_peers, one per peer class"),
+    Field("l4", "u32", comment="first element of row_l4, one per L4 class"),
+    Field("cells", "u32", comment="first cell"),
+    Field("width", "u32", comment="cells per class of peers of the row"),
+), "A row over classes of its own."))  # fmt: skip
 
 INTERFACE = check_layout(Struct("interface_entry", (
     Field("ifindex", "u32", comment="0 = free"),
@@ -133,6 +145,17 @@ def endpoint_struct(own4: int, own6: int) -> Struct:
     )))  # fmt: skip
 
 
+ADDRESS4_BITS = (8, 8)
+"""Bits of an IPv4 address that the second and the third level of its table are indexed by; the first has the rest."""
+ADDRESS4_FINE_BITS = (6, 6)
+"""The same for tables of many small prefixes: a large first level, small blocks below."""
+
+
+def address4_bits(fine: bool) -> tuple[int, int]:
+    """`ADDRESS4_BITS` or `ADDRESS4_FINE_BITS`."""
+    return ADDRESS4_FINE_BITS if fine else ADDRESS4_BITS
+
+
 ADDRESS6_ENTRY = check_layout(Struct("address6_entry", (
     Field("upper", "u64", comment="the prefix in host order, host bits zero"),
     Field("lower", "u64"),
@@ -143,6 +166,7 @@ ADDRESS6_ENTRY = check_layout(Struct("address6_entry", (
 ADDRESS6_LENGTH = check_layout(Struct("address6_length", (
     Field("upper", "u64", comment="mask of the prefix length, host order"),
     Field("lower", "u64"),
+    Field("mix", "u64", comment="what the hash takes of the length and the seed"),
     Field("length", "u32"),
     Field("reserved", "u32"),
 ), "A prefix length that occurs."))  # fmt: skip
@@ -157,11 +181,64 @@ HEADER = check_layout(Struct("slot_header", (
     Field("generation", "u64", comment="generation this slot holds; written by the loader, zero in the artefact"),
     Field("l4_stride", "u32", comment="cells per peer class"),
     Field("peer6_default", "u32", comment="peer class of an IPv6 address in no listed prefix"),
-    Field("address6_seed", "u32"),
+    Field("address6_seed", "u32", comment="what the lengths' mixes were made of"),
     Field("address6_lengths", "u32", comment="how many prefix lengths are listed"),
     Field("source_stride", "u32", comment="source port classes per destination port class"),
-    Field("reserved", "u32"),
+    Field("own_stride", "u32", comment="peer classes, in own_rows"),
+    Field("node_host", "u32", comment="1 + the host that stands for the node itself; 0 = nobody asks about it"),
+    Field("every_host", "u32", comment="1 + the host endpoint of every interface; 0 = there is none"),
+    Field("host_flags", "u32", comment="HOST_* bits"),
+    Field("failsafes", "u32", comment="how many failsafe ports are listed"),
 ), "Facts about one slot's tables."))  # fmt: skip
+
+# Hosts: host endpoints, and the node itself where policies select nodes.
+HOST_POINTS = (
+    ("ingress", "untracked"),
+    ("egress", "untracked"),
+    ("ingress", "pre-dnat"),
+    ("ingress", "endpoint"),
+    ("egress", "endpoint"),
+    ("ingress", "forward"),
+    ("egress", "forward"),
+)
+"""Index of a host's rows: where it is asked, and in which direction."""
+HOST_ROWS = 8
+"""room for rows per host"""
+HOST_INTERFACE = 0x80000000
+"""In ``interface_entry.endpoint``: an interface of the node itself; the other bits are 1 + its host endpoint's index, 0
+when it has none."""
+HOST_DROPS_WORKLOADS = 1
+"""``slot_header.host_flags``: the node drops what its workloads send to it."""
+
+HOST = check_layout(Struct("host", (
+    Field("restricted", "u32", comment="1 << point: some row restricts the point"),
+    Field("reserved", "u32"),
+    Field("rows", "u32", HOST_ROWS, "per point: the row for own addresses that own_rows does not tell apart"),
+), "A host endpoint, or the node itself."))  # fmt: skip
+
+FAILSAFE_INGRESS = 1
+FAILSAFE_EGRESS = 2
+"""Bits of ``failsafe_ports`` and ``failsafe.directions``."""
+FAILSAFE = check_layout(Struct("failsafe", (
+    Field("network", "be32", 4, "of the remote party; IPv4 in the first word"),
+    Field("mask", "be32", 4),
+    Field("port", "u16"),
+    Field("protocol", "u8"),
+    Field("family", "u8", comment="0 = both, whatever the address"),
+    Field("directions", "u8", comment="FAILSAFE_* bits"),
+    Field("reserved", "u8", 3),
+), "A port that policies of hosts never close."))  # fmt: skip
+
+LOCAL_ADDRESS = check_layout(Struct("local_address", (
+    Field("address", "be32", 4, "IPv4 in the first word, the rest zero"),
+    Field("family", "u32", comment="4 or 6; 0 = free"),
+), "One slot of the open-addressed table of the node's own addresses."))  # fmt: skip
+LOCAL_PROBES = 8
+"""INVARIANT: the table builder places every address within this many slots of its hash."""
+LOCAL_MIX = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
+"""odd multipliers of the hash: the sum of words times these, its upper 16 bits"""
+NODE_PORTS_BYTES = 3 * 8192
+"""A bit per port for TCP, UDP and SCTP: a service answers there at every address of the node."""
 
 # The word that commits, the marks that keep a packet with its generation, and the program array.
 MARK_MASK = 0x00C00000
@@ -171,7 +248,12 @@ MARK_SLOT1 = 0x00800000
 HOOKS_PER_SLOT = 8
 HOOK_EGRESS = 0
 HOOK_INGRESS = 1
+HOOK_HOST_INGRESS = 2
+HOOK_HOST_EGRESS = 3
 """Index into ``programs``: slot * HOOKS_PER_SLOT + hook."""
+MARK_UNTRACKED = 0x00200000
+"""Bit of ``skb->mark``: a policy with doNotTrack let the packet in, so the node's own connection tracking may leave it
+out as well."""
 
 
 _WORD = (1 << 64) - 1
@@ -182,14 +264,26 @@ def address6_mask(length: int) -> int:
     return ((1 << 128) - 1) >> (128 - length) << (128 - length)
 
 
-def address6_hash(prefix: int, length: int, seed: int) -> int:
-    """The 64-bit hash of a masked IPv6 address (a 128-bit integer); the C code does the same.
+def address6_length_mix(length: int, seed: int) -> int:
+    """64 bits that stand for a prefix length under a seed.
+
+    Prefixes of different lengths often differ by just what their lengths differ by. So no plain sum of both may enter
+    the hash: two such prefixes would meet under every seed.
+    """
+    value = (seed * 129 + length + 1) * ADDRESS6_MIX[3] & _WORD
+    value = (value ^ value >> 29) * ADDRESS6_MIX[1] & _WORD
+    return value ^ value >> 32
+
+
+def address6_hash(prefix: int, mix: int) -> int:
+    """The 64-bit hash of a masked IPv6 address (a 128-bit integer); the C code does the same. ``mix``: that of its
+    length.
 
     Its remainder by the number of groups (a power of two) names the group.
     """
-    value = ((prefix & _WORD) ^ seed) * ADDRESS6_MIX[0] & _WORD
+    value = ((prefix & _WORD) ^ mix) * ADDRESS6_MIX[0] & _WORD
     value ^= value >> 32
-    value = (value ^ prefix >> 64 ^ length) * ADDRESS6_MIX[1] & _WORD
+    value = (value ^ prefix >> 64) * ADDRESS6_MIX[1] & _WORD
     return value ^ value >> 32
 
 
@@ -231,11 +325,25 @@ CONNECTION_GUESSED = 8
 decided again.
 """
 
+CONNECTION_HOST = 16
+"""The node itself is a party: on the own side at a host's interface, on the remote side at a workload's."""
+
 # Bits of ``connection.state``.
 TCP_ESTABLISHED = 1
 TCP_FIN_INITIATOR = 2
 TCP_FIN_RESPONDER = 4
 TCP_RESET = 8
+
+TIMEOUTS = {
+    "TCP_ESTABLISHED": 8000,
+    "TCP_OPENING": 60,
+    "TCP_CLOSING": 10,
+    "UDP": 60,
+    "UDP_UNREPLIED": 30,
+    "ICMP": 30,
+    "OTHER": 600,
+}
+"""Seconds without a packet after which a flow is over; the programs choose by ``flags`` and ``state``."""
 
 FRAGMENT_KEY = check_layout(Struct("fragment_key", (
     Field("source", "be32", 4, "IPv4 in the first word, the rest zero"),
@@ -246,7 +354,7 @@ FRAGMENT_KEY = check_layout(Struct("fragment_key", (
     Field("protocol", "u8", comment="0 with IPv6, where later fragments may name another header"),
     Field("family", "u8"),
     Field("reserved", "u8"),
-), "A datagram whose first fragment was allowed; the value is the jiffies of that moment."))  # fmt: skip
+), "A datagram whose first fragment was allowed; the value says when, and how far its headers reach."))  # fmt: skip
 
 REASONS = (
     "allowed",
@@ -261,6 +369,11 @@ REASONS = (
     "table-error",
     "not-ip",
 )
-"""Index of the per-CPU ``counters`` map: packets by outcome. ``PASSING`` are not drops."""
+"""Index into ``counters`` and ``endpoint_counts``: packets by outcome. ``PASSING`` are not drops."""
 PASSING = frozenset({"allowed", "unknown-endpoint", "untracked", "not-ip"})
 """``unknown-endpoint``: the slot has no endpoint for the interface; ``not-ip``: ARP and other ethertypes."""
+COUNTED_REASONS = 16
+"""Room for reasons in ``endpoint_counts``, a power of two."""
+ENDPOINT_COUNTS = check_layout(Struct("endpoint_counts", (
+    Field("packets", "u64", COUNTED_REASONS, "by REASON_*"),
+), "Packets of one endpoint by outcome, on one CPU."))  # fmt: skip

@@ -6,7 +6,7 @@ node has its own artefact and its own answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Literal
@@ -90,7 +90,8 @@ def passes(simulator: Simulator, transit: Transit) -> bool:
         return False
     ends = transit.backends or ((transit.destination, transit.destination_port),)
     ways = (replace(transit, destination=address, destination_port=port) for address, port in ends)
-    return all(_Way(simulator, way).passes(_is_after_translation, set(done)) for way in ways)
+    met = frozenset((str(transit.source), str(transit.destination)))
+    return all(_Way(simulator, way, met).passes(_is_after_translation, set(done)) for way in ways)
 
 
 def _is_before_translation(step: Step) -> bool:
@@ -106,9 +107,12 @@ def _is_after_translation(step: Step) -> bool:
 
 
 class _Way:
-    def __init__(self, simulator: Simulator, transit: Transit) -> None:
+    """``met``: addresses that may be on the interface crossed; None = the two of the flow."""
+
+    def __init__(self, simulator: Simulator, transit: Transit, met: Set[str] | None = None) -> None:
         self._simulator = simulator
         self._transit = transit
+        self._met = frozenset((str(transit.source), str(transit.destination))) if met is None else met
         manifest = simulator.manifest
         self._hosts = sorted(manifest.hosts, key=lambda item: item.name)
         self._pods = {ip_address(text): item.name for item in manifest.endpoints for text in item.addresses}
@@ -122,6 +126,31 @@ class _Way:
         """
         way = WAYS[self._place(self._transit.source), self._place(self._transit.destination)]
         return all(self._lets_pass(step, done) for step in way if asked(step))
+
+    def crossings(self) -> Iterator[Crossing]:
+        """See `crossings`."""
+        transit = self._transit
+        ends = transit.backends or ((transit.destination, transit.destination_port),)
+        source, wire = self._place(transit.source), self._packet("", "ingress", original=True)
+        local = wire.own in self._own
+        if source == "pod":
+            pod = self._pods[transit.source]
+            leaving = replace(wire, endpoint=pod, direction="egress", own=wire.peer, peer=wire.own)
+            yield Crossing(pod, None, leaving, local)
+        elif source == "outside":
+            yield Crossing("", self._host("hep"), wire, local)
+        for address, port in ends:
+            yield from self._leaving(source, replace(transit, destination=address, destination_port=port))
+
+    def _leaving(self, source: Place, transit: Transit) -> Iterator[Crossing]:
+        """Where the packet leaves the node, once its destination is the last one."""
+        place, party = self._place(transit.destination), source == "host"
+        way = _Way(self._simulator, transit)
+        if place == "pod":
+            pod = self._pods[transit.destination]
+            yield Crossing(pod, None, way._packet(pod, "ingress"), party, transit.backends is not None)
+        elif place == "outside":
+            yield Crossing("", self._host("out" if source == "outside" else "hep"), way._packet("", "egress"), party)
 
     def _place(self, address: Address) -> Place:
         if address in self._pods:
@@ -156,16 +185,11 @@ class _Way:
             return wildcard
         if self._transit.host_endpoint:
             crossed = next(item for item in known if item.name == self._transit.host_endpoint)
-            return _winner(crossed, known)
+            return _standing_in(crossed, known, self._met)
         interface = self._transit.out_interface if who == "out" else self._transit.interface
         if not interface:
             return next(iter(known), None)
-        if interface == "lo":
-            return None
-        named = next((item for item in known if item.interface == interface), None)
-        ends = {str(self._transit.source), str(self._transit.destination)}
-        nameless = next((item for item in known if not item.interface and ends & set(item.addresses)), None)
-        return named or nameless or wildcard
+        return _governing(interface, known, frozenset() if who == "out" else self._met)
 
     def _packet(self, endpoint: str, direction: str, *, original: bool = False) -> Packet:
         transit = self._transit
@@ -195,14 +219,27 @@ class _Way:
         return any(_is_open(item, packet) for item in ports)
 
 
-def _winner(host: HostEntry, known: Iterable[HostEntry]) -> HostEntry:
-    """The host endpoint that governs the interface of another: the first by name that names it or shares an address."""
-    rivals = (
-        item
-        for item in known
-        if item.interface == host.interface and (host.interface or set(item.addresses) & set(host.addresses))
-    )
-    return next(rivals, host)
+def _governing(interface: str, known: Sequence[HostEntry], on_it: Set[str]) -> HostEntry | None:
+    """The first by name that names the interface, or names none and has an address on it; else that of every interface.
+    ``on_it``: addresses that may be there.
+    """
+    if interface == "lo":
+        return None
+    wildcard = next((item for item in known if item.interface == "*"), None)
+    if interface == "*":
+        return wildcard
+    there = {text for item in known if item.interface == interface for text in item.addresses} | on_it
+    candidates = (i for i in known if i.interface == interface or (not i.interface and there & set(i.addresses)))
+    return next(candidates, wildcard)
+
+
+def _standing_in(host: HostEntry, known: Sequence[HostEntry], ends: Set[str]) -> HostEntry:
+    """Who governs the interface where a host endpoint stands. ``ends``: one of its addresses is the flow's."""
+    if host.interface:
+        return _governing(host.interface, known, set()) or host
+    met = set(host.addresses) & ends
+    places = [item.interface for item in known if item.interface not in ("", "*") and met & set(item.addresses)]
+    return _governing(places[0] if places else "?", known, met) or host
 
 
 def _is_open(item: FailsafeEntry, packet: Packet) -> bool:
@@ -217,3 +254,24 @@ def _is_housekeeping(packet: Packet) -> bool:
     if packet.endpoint.startswith("node/"):
         return node_housekeeping(version, packet.protocol, packet.icmp_type, packet.icmp_code)
     return host_housekeeping(version, packet.protocol, packet.icmp_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A hook on a flow's way and the packet there. ``workload``: whose interface it is, empty for one of the node,
+    which ``host`` governs (None = nobody). ``party``: the node itself is the other side, or the own one. ``backend``:
+    of a service that the flow goes to.
+    """
+
+    workload: str
+    host: HostEntry | None
+    packet: Packet
+    party: bool
+    backend: bool = False
+
+
+def crossings(simulator: Simulator, transit: Transit) -> tuple[Crossing, ...]:
+    """The hooks of one node that a flow passes, in order. Coming in the packet carries the address on the wire, going
+    out that of where it ends; with several backends every one of them.
+    """
+    return tuple(_Way(simulator, transit).crossings())

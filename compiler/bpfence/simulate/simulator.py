@@ -5,7 +5,8 @@ In: an artefact's manifest and images (nothing of the stages that made them but 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -23,8 +24,11 @@ from bpfence.plan.layout import (
     CELL_LOG,
     CELL_NARROW_SHIFT,
     CELL_NEXT,
+    CELL_STATELESS,
     HEADER,
+    POLICY_ROW,
     UNRESTRICTED,
+    address4_bits,
     address6_hash,
     address6_slot,
     endpoint_struct,
@@ -33,6 +37,9 @@ from bpfence.plan.layout import (
 Address = IPv4Address | IPv6Address
 PORT_INDEX = {6: 0, 17: 1, 132: 2}
 ICMP_INDEX = {(4, 1): 0, (6, 58): 1}
+_ECHO = ((8, 0), (128, 129))
+"""ICMP types of requests and replies, by `ICMP_INDEX`"""
+_LEFT_OUT = CELL_ALLOW | CELL_STATELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,15 @@ class Packet:
 class Answer:
     """``cell`` None: no row, unrestricted. ``layers``: the decision when the cell carries its number.
 
-    ``undecided``: only at a host endpoint's points; the next point is asked.
+    ``undecided``: only at a host endpoint's points; the next point is asked. ``stateless``: the packet's flow is not
+    remembered, for it needs no state.
     """
 
     allowed: bool
     cell: int | None = None
     layers: tuple[LayerDecision, ...] = ()
     undecided: bool = False
+    stateless: bool = False
 
 
 class Simulator:
@@ -80,7 +89,9 @@ class Simulator:
         struct = endpoint_struct(geometry["own4"], geometry["own6"])
         self._endpoints = np.frombuffer(images["endpoints"], dtype=struct.dtype)
         block = "<u4" if manifest.features["wide_blocks"] else "<u2"
-        self._level1 = _shorts(images["address4_l1"])
+        fine = bool(manifest.features["fine_blocks"])
+        self._bits4 = address4_bits(fine)
+        self._level1 = np.frombuffer(images["address4_l1"], dtype="<u4" if fine else "<u2")
         self._level2 = np.frombuffer(images["address4_l2"], dtype=block)
         self._level3 = _shorts(images["address4_l3"])
         self._address6: NDArray[Any] | None = None
@@ -93,11 +104,18 @@ class Simulator:
         self._source_ports = _shorts(images["source_ports"]) if "source_ports" in images else None
         self._pairs = _shorts(images["port_pairs"]) if "port_pairs" in images else None
         self._icmp = _shorts(images["icmp"])
+        self._node_ports = images.get("node_ports")
         self._protocols = _shorts(images["protocols"])
         self._cells = _shorts(images["cells"])
         if manifest.features["narrow_cells"]:
             narrow = np.frombuffer(images["cells"], dtype="u1").astype(np.uint16)
             self._cells = narrow << np.uint16(CELL_NARROW_SHIFT)
+        self._policy_rows: NDArray[Any] | None = None
+        if manifest.features["two_level"]:
+            self._policy_rows = np.frombuffer(images["policy_rows"], dtype=POLICY_ROW.dtype)
+            place = "<u2" if manifest.features["wide_row_peers"] else "u1"
+            self._row_peers = np.frombuffer(images["row_peers"], dtype=place)
+            self._row_l4 = _shorts(images["row_l4"])
 
     def decide(self, packet: Packet) -> Answer:
         """The verdict of a packet that belongs to no tracked flow. UsageError for an endpoint the artefact does not
@@ -108,10 +126,22 @@ class Simulator:
         row = self.row(packet.endpoint, packet.direction, packet.own)
         if row is None:
             return Answer(packet.direction == "ingress" or self._owns(packet.endpoint, packet.own))
+        rows = [self.row(packet.endpoint, direction, packet.own) for direction in ("egress", "ingress")]
+        stateless = self.is_left_out([item for item in rows if item is not None], packet)
         if row == UNRESTRICTED:
-            return Answer(True)
-        cell = self._cell(row, packet)
-        return Answer(bool(cell & CELL_ALLOW), cell, self._layers(packet.direction, row, at_own(packet), cell))
+            return Answer(True, stateless=stateless)
+        cell = self.cell(row, packet)
+        layers = self._layers(packet.direction, row, at_own(packet), cell)
+        return Answer(bool(cell & CELL_ALLOW), cell, layers, stateless=stateless)
+
+    def is_left_out(self, rows: Sequence[int], packet: Packet) -> bool:
+        """Whether the packet belongs to a flow that is not remembered, for it needs no state. ``rows``: of the
+        endpoint, in both directions.
+        """
+        if not self._manifest.features["stateless"] or not _makes_flow(packet):
+            return False
+        asked = next((row for row in rows if row != UNRESTRICTED), None)
+        return asked is None or self.cell(asked, packet) & _LEFT_OUT == _LEFT_OUT
 
     def decide_host(self, packet: Packet, point: str) -> Answer | None:
         """What the cells say at one point of a host: ``packet.endpoint`` is ``hep/NAME`` or ``node/NAME``. None:
@@ -120,7 +150,7 @@ class Simulator:
         row = self._host_row(packet, point)
         if row is None or row.offset is None:
             return None
-        cell = self._cell(row.offset, packet)
+        cell = self.cell(row.offset, packet)
         layers = self._layers(packet.direction, row.offset, f"{packet.endpoint}@{row.own}", cell)
         return Answer(bool(cell & (CELL_ALLOW | CELL_NEXT)), cell, layers, bool(cell & CELL_NEXT))
 
@@ -132,9 +162,24 @@ class Simulator:
         exact = next((item for item in rows if item.own and holds(item.own, packet.own)), None)
         return exact or next((item for item in rows if not item.own), None)
 
-    def _cell(self, row: int, packet: Packet) -> int:
-        stride = int(self._header["l4_stride"])
-        return int(self._cells[row + self.peer_class(packet.peer) * stride + self.l4_class(packet)])
+    def cell(self, row: int, packet: Packet) -> int:
+        """What the row that stands in the tables as ``row`` says about the packet, exemptions left aside."""
+        return self.cell_of(row, self.peer_class(packet.peer), self.l4_class(packet))
+
+    def cell_of(self, row: int, peer: int, l4: int) -> int:
+        """What the row says about a peer class and an L4 class."""
+        if self._policy_rows is None:
+            return int(self._cells[row + peer * int(self._header["l4_stride"]) + l4])
+        start, l4_start, cells, width = map(int, self._policy_rows[row])
+        line, column = int(self._row_peers[start + peer]), int(self._row_l4[l4_start + l4])
+        return int(self._cells[cells + line * width + column])
+
+    def is_node_port(self, protocol: int, port: int | None) -> bool:
+        """Whether a service answers at the port at every address of the node."""
+        place = PORT_INDEX.get(protocol)
+        if place is None or port is None or self._node_ports is None:
+            return False
+        return bool(self._node_ports[place * 8192 + (port >> 3)] >> (port & 7) & 1)
 
     @property
     def manifest(self) -> Manifest:
@@ -142,7 +187,7 @@ class Simulator:
         return self._manifest
 
     def row(self, endpoint: str, direction: str, own: Address) -> int | None:
-        """First cell of the row for one own address; None when the endpoint does not have the address."""
+        """What stands in the tables for the row of one own address; None when the endpoint does not have it."""
         record = self._record(endpoint)
         wanted: Any = int.from_bytes(own.packed, "little") if own.version == 4 else list(_words(own))
         for slot in record[f"own{own.version}"][: int(record[f"own{own.version}_count"])]:
@@ -152,10 +197,10 @@ class Simulator:
 
     def peer_class(self, peer: Address) -> int:
         if peer.version == 4:
-            address = int(peer)
-            block = int(self._level1[address >> 16])
-            block = int(self._level2[block * 256 + (address >> 8 & 0xFF)])
-            return int(self._level3[block * 256 + (address & 0xFF)])
+            address, (second, third) = int(peer), self._bits4
+            block = int(self._level1[address >> second + third])
+            block = int(self._level2[(block << second) + (address >> third & (1 << second) - 1)])
+            return int(self._level3[(block << third) + (address & (1 << third) - 1)])
         return self._peer6(peer)
 
     def l4_class(self, packet: Packet) -> int:
@@ -180,7 +225,7 @@ class Simulator:
         for place in self._lengths6[: int(self._header["address6_lengths"])]:
             length = int(place["length"])
             prefix = value & (int(place["upper"]) << 64 | int(place["lower"]))
-            number = address6_hash(prefix, length, int(self._header["address6_seed"]))
+            number = address6_hash(prefix, int(place["mix"]))
             displacement = int(self._displacements6[number % len(self._displacements6)])
             entry = self._address6[address6_slot(number, displacement, len(self._address6))]
             if int(entry["length"]) == length + 1 and int(entry["upper"]) << 64 | int(entry["lower"]) == prefix:
@@ -200,6 +245,29 @@ class Simulator:
         if endpoint not in self._endpoint_ids:
             raise UsageError(f"the artefact has no endpoint {endpoint}")
         return self._endpoints[self._endpoint_ids[endpoint]]
+
+
+def answer_of(packet: Packet) -> Packet:
+    """The packet that answers, seen at the same endpoint."""
+    return replace(
+        packet,
+        direction="ingress" if packet.direction == "egress" else "egress",
+        source_port=packet.destination_port,
+        destination_port=packet.source_port,
+        icmp_type=_other_half(packet),
+    )
+
+
+def _other_half(packet: Packet) -> int | None:
+    """The ICMP type of what answers: of an echo its other half."""
+    echo = _ECHO[ICMP_INDEX.get((packet.peer.version, packet.protocol), 0)]
+    return echo[1 - echo.index(packet.icmp_type)] if packet.icmp_type in echo else packet.icmp_type
+
+
+def _makes_flow(packet: Packet) -> bool:
+    """Of ICMP only echoes do."""
+    place = ICMP_INDEX.get((packet.peer.version, packet.protocol))
+    return place is None or (packet.icmp_type in _ECHO[place] and packet.icmp_code == 0)
 
 
 def at_own(packet: Packet) -> str:
