@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Connection tracking: what is remembered of a flow, for how long, and what a packet does to it. */
 
-#define TIMEOUT_TCP_ESTABLISHED (8000ULL * HZ)
-#define TIMEOUT_TCP_OPENING (60ULL * HZ)
-#define TIMEOUT_TCP_CLOSING (10ULL * HZ)
-#define TIMEOUT_UDP (60ULL * HZ)
-#define TIMEOUT_UDP_UNREPLIED (30ULL * HZ)
-#define TIMEOUT_ICMP (30ULL * HZ)
-#define TIMEOUT_OTHER (600ULL * HZ)
-
 /* Decided for itself, never remembered. */
 #define STATELESS 0
 /* May open a flow, and is remembered when allowed. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Packets by outcome, per CPU. */
+/* Packets of no endpoint by outcome, per CPU. */
 
 static __always_inline void count(__u32 reason)
 {

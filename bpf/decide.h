@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Row, peer class and L4 class to a cell. */
 
-#define CELL_BROKEN 0x10000
-
 static __always_inline __u32 peer_class(const struct packet *packet, const struct slot_header *facts)
 {
 	if (packet->key.family == 4)
@@ -18,19 +16,16 @@ static __always_inline __u32 peer_class(const struct packet *packet, const struc
 static __always_inline __u32 decide(const struct packet *packet, __u32 peer, const struct rows *rows, bool ingress,
 				    const struct slot_header *facts)
 {
-	__u32 zero = 0, row = ingress ? rows->ingress : rows->egress, l4;
-	kept_cell *table = (kept_cell *)cells.lookup(&zero);
-	__u64 index;
+	__u32 row = ingress ? rows->ingress : rows->egress;
 
 	if (row == UNRESTRICTED)
 		return CELL_ALLOW;
-	l4 = l4_class(packet, ingress, facts);
-	if (!table || peer == PEER_UNKNOWN || l4 == L4_UNKNOWN)
-		return CELL_BROKEN;
-	index = (__u64)peer * facts->l4_stride + l4 + row;
-	if (index >= CELLS)
-		return CELL_BROKEN;
-	return (__u32)table[index] << CELL_SHIFT;
+	return cell_at(row, peer, l4_class(packet, ingress, facts), facts);
+}
+
+static __always_inline bool is_allowed(__u32 cell)
+{
+	return cell != CELL_BROKEN && cell & CELL_ALLOW;
 }
 
 static __always_inline int denied_by(__u32 cell)

@@ -47,3 +47,44 @@ int dispatch_ingress(struct __sk_buff *skb)
 {
 	return dispatch(skb, HOOK_INGRESS);
 }
+
+/*
+ * Stands at the host hooks of a slot whose policy has nothing to say about hosts, so that these
+ * hooks may stay where they are.
+ */
+int no_hosts(struct __sk_buff *skb)
+{
+	count(REASON_UNKNOWN_ENDPOINT);
+	return VERDICT_PASS;
+}
+
+int dispatch_host_ingress(struct __sk_buff *skb)
+{
+	return dispatch(skb, HOOK_HOST_INGRESS);
+}
+
+int dispatch_host_egress(struct __sk_buff *skb)
+{
+	return dispatch(skb, HOOK_HOST_EGRESS);
+}
+
+/* Where the slot in force has no program, tc decides alone. */
+int dispatch_xdp(struct xdp_md *context)
+{
+	__u32 zero = 0;
+	volatile __u64 *word = active.lookup(&zero);
+	__u64 now = word ? *word : 0;
+
+	if (!now)
+		return XDP_PASS;
+	if (now & 1) {
+		asm volatile("" ::"i"(4) : "memory");
+		xdp_programs.call(context, 1);
+		asm volatile("" ::"i"(5) : "memory");
+	} else {
+		asm volatile("" ::"i"(6) : "memory");
+		xdp_programs.call(context, 0);
+		asm volatile("" ::"i"(7) : "memory");
+	}
+	return XDP_PASS;
+}

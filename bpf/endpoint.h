@@ -5,8 +5,9 @@
  */
 
 #define NO_ENDPOINT 0xffffffff
+#define NO_TABLE 0xfffffffe
 
-/* The number of the interface's endpoint; one beyond the table means that the tables are broken. */
+/* The number of the interface's endpoint, or HOST_INTERFACE and 1 + its host endpoint. */
 static __always_inline __u64 endpoint_number(__u32 ifindex)
 {
 	__u32 zero = 0, slot = ifindex * INTERFACE_HASH >> 16;
@@ -14,7 +15,7 @@ static __always_inline __u64 endpoint_number(__u32 ifindex)
 	int i;
 
 	if (!table)
-		return NO_ENDPOINT - 1;
+		return NO_TABLE;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < INTERFACE_PROBES; i++) {
 		struct interface_entry *entry = &table[(slot + i) & (INTERFACES - 1)];

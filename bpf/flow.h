@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The verdict for a packet of an endpoint that some row restricts. */
 
+/* Whether an ICMP error goes to whoever sent the packet that it quotes. */
+static __always_inline bool is_for_sender(const struct packet *packet, const struct packet *quoted, const bool ingress)
+{
+	const __be32 *to = ingress ? packet->key.local : packet->key.remote;
+	const __be32 *sender = ingress ? quoted->key.local : quoted->key.remote;
+
+	return to[0] == sender[0] && to[1] == sender[1] && to[2] == sender[2] && to[3] == sender[3];
+}
+
 /*
  * Whether an ICMP error quotes a packet of a remembered flow, sent the other way, that the
  * generation still allows.
@@ -18,11 +27,10 @@ static __always_inline bool is_related(struct __sk_buff *skb, struct scratch *sc
 		return false;
 	__builtin_memset(quoted, 0, sizeof(*quoted));
 	quoted->key.ifindex = packet->key.ifindex;
+	quoted->end = packet->end;
 	if (parse_ip(skb, packet->l4 + 8, ethertype, quoted, ingress, true) != PARSED)
 		return false;
-	if (quoted->fragment == LATER_FRAGMENT || quoted->key.local[0] != packet->key.local[0] ||
-	    quoted->key.local[1] != packet->key.local[1] || quoted->key.local[2] != packet->key.local[2] ||
-	    quoted->key.local[3] != packet->key.local[3])
+	if (quoted->fragment == LATER_FRAGMENT || !is_for_sender(packet, quoted, ingress))
 		return false;
 	track(quoted, !ingress);
 	if (quoted->tracking != OPENS && quoted->tracking != FOLLOWS)
@@ -34,7 +42,8 @@ static __always_inline bool is_related(struct __sk_buff *skb, struct scratch *sc
 		return true;
 	ask_as_request(quoted);
 	opened_ingress = entry->flags & CONNECTION_INGRESS;
-	return decide(quoted, peer_class(quoted, facts), &scratch->rows, opened_ingress, facts) & CELL_ALLOW;
+	return is_allowed(decide_flow(quoted, peer_class(quoted, facts), scratch, opened_ingress,
+				      host_was_party(entry, quoted), facts));
 }
 
 static __always_inline int remember(struct __sk_buff *skb, struct scratch *scratch, __u32 cell,
@@ -52,6 +61,8 @@ static __always_inline int remember(struct __sk_buff *skb, struct scratch *scrat
 
 	if (question->ingress)
 		fresh.flags |= CONNECTION_INGRESS;
+	if (question->host)
+		fresh.flags |= CONNECTION_HOST;
 	if (question->ingress != ingress)
 		fresh.flags |= CONNECTION_REPLIED;
 	if (question->either) {
@@ -94,17 +105,19 @@ static __always_inline bool is_restart(const struct connection *entry, const str
  * the packet's own. Where nobody saw who opened a TCP connection (the table may be younger than
  * it), the other direction will do as well.
  */
-static __always_inline void set_question(struct question *question, struct packet *packet,
+static __always_inline void set_question(struct __sk_buff *skb, struct question *question, struct packet *packet,
 					 const struct connection *known, const struct connection *entry,
 					 const bool ingress)
 {
 	if (known) {
 		question->ingress = !!(known->flags & CONNECTION_INGRESS);
 		question->either = !!(known->flags & CONNECTION_GUESSED);
+		question->host = host_was_party(known, packet);
 		ask_as_request(packet);
 		return;
 	}
 	question->ingress = ingress;
+	question->host = host_is_party(skb, packet, ingress);
 	question->either = !entry && packet->key.protocol == PROTOCOL_TCP && !is_syn(packet);
 }
 
@@ -116,8 +129,8 @@ static __always_inline __u32 answer(const struct scratch *scratch, struct questi
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 2; i++) {
-		cell = decide(&scratch->packet, peer, &scratch->rows, question->ingress, facts);
-		if (cell & CELL_ALLOW || !question->either || i)
+		cell = decide_flow(&scratch->packet, peer, scratch, question->ingress, question->host, facts);
+		if (is_allowed(cell) || !question->either || i)
 			break;
 		question->ingress = !question->ingress;
 	}
@@ -141,8 +154,11 @@ static __always_inline int judge_flow(struct __sk_buff *skb, struct scratch *scr
 	track(packet, ingress);
 	if (packet->tracking == QUOTES && is_related(skb, scratch, facts, ingress))
 		return REASON_ALLOWED;
-	if (packet->tracking == OPENS || packet->tracking == FOLLOWS)
+	if (packet->tracking == OPENS || packet->tracking == FOLLOWS) {
+		if (is_left_out(packet, &scratch->rows, ingress, facts))
+			return REASON_UNTRACKED;
 		entry = find_connection(&packet->key);
+	}
 	if (entry && !is_restart(entry, packet, ingress)) {
 		if (entry->generation == facts->generation) {
 			if (entry->flags & CONNECTION_DENIED)
@@ -153,9 +169,9 @@ static __always_inline int judge_flow(struct __sk_buff *skb, struct scratch *scr
 		known = entry;
 	}
 
-	set_question(question, packet, known, entry, ingress);
+	set_question(skb, question, packet, known, entry, ingress);
 	cell = answer(scratch, question, facts);
-	if (!(cell & CELL_ALLOW)) {
+	if (!is_allowed(cell)) {
 		if (known)
 			cut(known, &packet->key, facts->generation);
 		return denied_by(cell);

@@ -10,12 +10,12 @@ static __always_inline __u64 join(__be32 upper, __be32 lower)
 }
 
 /* INVARIANT: the same functions as address6_hash and address6_slot of the table builder. */
-static __always_inline __u64 address6_hash(__u64 upper, __u64 lower, __u32 length, __u32 seed)
+static __always_inline __u64 address6_hash(__u64 upper, __u64 lower, __u64 mix)
 {
-	__u64 value = (lower ^ seed) * ADDRESS6_MIX1;
+	__u64 value = (lower ^ mix) * ADDRESS6_MIX1;
 
 	value ^= value >> 32;
-	value = (value ^ upper ^ length) * ADDRESS6_MIX2;
+	value = (value ^ upper) * ADDRESS6_MIX2;
 	return value ^ value >> 32;
 }
 
@@ -47,7 +47,7 @@ static __always_inline __u32 peer_class6(const __be32 *address, const struct slo
 		first = upper & lengths[i].upper;
 		second = lower & lengths[i].lower;
 		length = lengths[i].length;
-		hash = address6_hash(first, second, length, facts->address6_seed);
+		hash = address6_hash(first, second, lengths[i].mix);
 		entry = &entries[address6_slot(hash, displacements[hash & (ADDRESS6_GROUPS - 1)])];
 		if ((entry->upper ^ first) | (entry->lower ^ second) | (entry->length ^ (length + 1)))
 			continue;

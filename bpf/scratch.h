@@ -29,7 +29,8 @@ struct rows {
 struct question {
 	__u8 ingress; /* in this direction */
 	__u8 either; /* and then in the other direction */
-	__u8 reserved[2];
+	__u8 host; /* the node itself is a party */
+	__u8 reserved;
 };
 
 struct scratch {
@@ -37,6 +38,7 @@ struct scratch {
 	struct packet quoted;
 	struct rows rows;
 	struct question question;
+	__u32 endpoint; /* of a host's interface */
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);

@@ -11,6 +11,7 @@ from bpfence.errors import KernelError
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.namespaces import mount, unmount
 from kernel.plane import Plane
+from support.host_world import HostWorld, host_world
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,18 @@ def plane(shared_plane: Plane) -> Iterator[Plane]:
     shared_plane.forget()
     yield shared_plane
     shared_plane.forget()
+
+
+@pytest.fixture(scope="session")
+def shared_hosts(bpffs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostWorld]:
+    with host_world(bpffs, tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
+@pytest.fixture
+def hosts(shared_hosts: HostWorld) -> Iterator[HostWorld]:
+    """Two nodes, an outside host and pods. What was applied before a test stays in force until the test applies its
+    own; nftables rules go with the test.
+    """
+    yield shared_hosts
+    shared_hosts.nft("node1", "")

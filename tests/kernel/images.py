@@ -15,6 +15,7 @@ from bpfence.plan.layout import (
     INTERFACE_HASH,
     INTERFACE_PROBES,
     UNRESTRICTED,
+    address6_length_mix,
     endpoint_struct,
 )
 from bpfence.plan.plan import Features, Geometry, Plan
@@ -100,6 +101,7 @@ class Tables:
         for place, length in zip(self.images["address6_lengths"].view(ADDRESS6_LENGTH.dtype), lengths, strict=False):
             mask = int(IPv6Network((0, length)).netmask)
             place["upper"], place["lower"], place["length"] = mask >> 64, mask & (1 << 64) - 1, length
+            place["mix"] = address6_length_mix(length, SEED)
         placed = place_entries(entries, self.plan.geometry.address6_slots, SEED)
         assert placed is not None
         self.images["address6_blocks"].view(np.uint16)[: blocks.size] = blocks.reshape(-1)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from bpfence.emit.program import DISPATCHER_PROGRAMS, SLOT_PROGRAMS, emit_dispatcher_program, emit_workload_program
+from bpfence.emit.program import (
+    DISPATCHER_PROGRAMS,
+    ENDPOINT_COUNTERS,
+    SHARED_BY_DISPATCHERS,
+    WORKLOAD_PROGRAMS,
+    emit_dispatcher_program,
+    emit_workload_program,
+)
+from bpfence.loader.counts import create_endpoint_counters, shared_counts, slot_counts, sum_counts
 from bpfence.loader.kernel import (
     Map,
     Program,
@@ -17,7 +26,6 @@ from bpfence.loader.kernel import (
     load_programs,
     pin,
     prog_array_set,
-    read_per_cpu,
     write_array,
 )
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
@@ -35,6 +43,7 @@ class SlotUnderTest:
     plan: Plan
     tables: dict[str, Map]
     programs: dict[str, Program]
+    counters: Map
 
 
 @dataclass(slots=True)
@@ -52,7 +61,7 @@ class Plane:
         shared = {name: create_shared_map(name) for name in SHARED_MAPS}
         for name, made in shared.items():
             pin(made.fd, root / name)
-        pins = {name: root / name for name in ("active", "programs", "counters")}
+        pins = {name: root / name for name in SHARED_BY_DISPATCHERS}
         return cls(root, shared, load_programs(emit_dispatcher_program(), DISPATCHER_PROGRAMS, pins))
 
     def slot(self, plan: Plan, number: int = 0) -> SlotUnderTest:
@@ -60,7 +69,7 @@ class Plane:
         if (plan, number) not in self.slots:
             self.slots[plan, number] = self._make_slot(plan, self.root / f"slot{len(self.slots)}")
         slot = self.slots[plan, number]
-        for hook, name in enumerate(SLOT_PROGRAMS):
+        for hook, name in enumerate(WORKLOAD_PROGRAMS):
             prog_array_set(self.shared["programs"], number * HOOKS_PER_SLOT + hook, slot.programs[name].fd)
         return slot
 
@@ -71,8 +80,13 @@ class Plane:
         for name, made in tables.items():
             pin(made.fd, pins[name])
         pins |= {name: self.root / name for name in ("connections", "fragments", "counters")}
-        text = emit_workload_program(plan, ["under test"])
-        return SlotUnderTest(plan, tables, load_programs(text, SLOT_PROGRAMS, pins, {"HZ": kernel_hz()}))
+        counters = create_endpoint_counters(plan.geometry)
+        pins[ENDPOINT_COUNTERS] = folder / ENDPOINT_COUNTERS
+        pin(counters.fd, pins[ENDPOINT_COUNTERS])
+        programs = load_programs(
+            emit_workload_program(plan, ["under test"]), WORKLOAD_PROGRAMS, pins, {"HZ": kernel_hz()}
+        )
+        return SlotUnderTest(plan, tables, programs, counters)
 
     def fill(self, tables: Tables, number: int = 0) -> SlotUnderTest:
         """Write the images into a slot and send packets to it from now on."""
@@ -105,7 +119,11 @@ class Plane:
         return outcome
 
     def counters(self) -> dict[str, int]:
-        return {name: read_per_cpu(self.shared["counters"], index) for index, name in enumerate(REASONS)}
+        """Packets by outcome, of every endpoint and of none."""
+        return sum_counts(shared_counts(self.shared["counters"]), *map(slot_counts, self._slot_counters()))
+
+    def _slot_counters(self) -> Iterator[Map]:
+        return (slot.counters for slot in self.slots.values())
 
     def connections(self) -> list[tuple[np.void, np.void]]:
         """Every tracked flow: key and value."""
@@ -133,7 +151,7 @@ class Plane:
         for slot in self.slots.values():
             for program in slot.programs.values():
                 program.close()
-            for table in slot.tables.values():
+            for table in (*slot.tables.values(), slot.counters):
                 table.close()
         for dispatcher in self.dispatchers.values():
             dispatcher.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bpfence.plan.layout import CONNECTION_DENIED, CONNECTION_INGRESS, CONNECTION_REPLIED, UNRESTRICTED
+from bpfence.plan.layout import CONNECTION_DENIED, CONNECTION_HOST, CONNECTION_INGRESS, CONNECTION_REPLIED, UNRESTRICTED
 from kernel import frames
 from kernel.frames import ACK, FIN, RST, SYN, TCP, UDP
 from kernel.images import PLAIN, Tables
@@ -68,7 +68,8 @@ def test_a_flow_is_counted_and_stamped(plane: Plane) -> None:
     assert (key["family"], key["protocol"], key["ifindex"]) == (4, TCP, 1)
     assert int(key["local_port"]) == int.from_bytes((80).to_bytes(2, "big"), "little")
     assert (value["packets"], value["bytes"], value["generation"]) == (3, 3 * 54, 7)
-    assert value["flags"] == CONNECTION_INGRESS | CONNECTION_REPLIED
+    # No interface received what a test run sends in: it counts as the node's own.
+    assert value["flags"] == CONNECTION_INGRESS | CONNECTION_REPLIED | CONNECTION_HOST
 
 
 def test_a_new_generation_decides_again_on_the_next_request(plane: Plane) -> None:
@@ -117,9 +118,20 @@ def test_a_cut_connection_lives_again_when_it_is_allowed_again(plane: Plane) -> 
 def test_a_cut_datagram_flow_is_forgotten(plane: Plane) -> None:
     plane.fill(policy((IN, DNS), generation=1))
     assert plane.ingress(frames.udp(PEER, 4000, POD, 53)) == "allowed"
-    plane.fill(policy(generation=2))
+    plane.fill(policy((OUT, 0), generation=2))
     assert plane.egress(frames.udp(POD, 53, PEER, 4000)) == "denied"
     assert plane.connections() == []
+
+
+def test_what_neither_way_allows_is_denied_whatever_is_remembered(plane: Plane) -> None:
+    """The flow's entry is left alone, and is of no use until a generation allows the flow again."""
+    plane.fill(policy((IN, DNS), generation=1))
+    request, answer = frames.udp(PEER, 4000, POD, 53), frames.udp(POD, 53, PEER, 4000)
+    assert plane.ingress(request) == "allowed"
+    plane.fill(policy(generation=2))
+    assert (plane.egress(answer), plane.ingress(request)) == ("denied", "denied")
+    plane.fill(policy((IN, DNS), generation=3))
+    assert (plane.egress(answer), plane.ingress(request)) == ("allowed", "allowed")
 
 
 @pytest.mark.parametrize("flags", [ACK, SYN | ACK, FIN | ACK, RST, 0])

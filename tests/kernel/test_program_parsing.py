@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kernel import frames
-from kernel.frames import AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ICMPV6, ROUTING, SCTP, TCP, UDP
+from kernel.frames import AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, SCTP, TCP, UDP
 from kernel.images import PLAIN, Tables
 from kernel.plane import Plane
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.kernel
 
 POD, POD6 = "10.0.0.5", "fd00::5"
 PEER, PEER6 = "10.1.0.7", "fd01::7"
+GRE = 47
 QUERY = frames.udp_header(5, 53)
 OTHER = frames.udp_header(5, 54)
 
@@ -59,6 +60,31 @@ def test_ipv4_options_are_skipped(plane: Plane, length: int) -> None:
     assert plane.ingress(ip4(OTHER, options=bytes(length))) == "denied"
 
 
+ROUTES = {
+    "loose, stops left": (bytes([131, 7, 4]) + bytes(5), "malformed"),
+    "strict, stops left": (bytes([1, 137, 7, 4]) + bytes(4), "malformed"),
+    "behind another": (bytes([7, 3, 4, 131, 7, 7]) + bytes(6), "malformed"),
+    "cut short": (bytes([1, 1, 131, 2]), "malformed"),
+    "at its end": (bytes([131, 7, 8]) + bytes(5), "allowed"),
+    "behind the end of the list": (bytes([0, 131, 7, 4]) + bytes(4), "allowed"),
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_a_source_route_with_stops_left_hides_the_destination(plane: Plane, name: str) -> None:
+    options, outcome = ROUTES[name]
+    assert plane.ingress(ip4(QUERY, options=options)) == outcome
+    packet = frames.ipv4(POD, PEER, UDP, QUERY, options=options)
+    assert plane.egress(frames.ethernet(0x0800, packet)) == outcome
+
+
+@pytest.mark.parametrize(
+    "options", [bytes([7, 0, 0, 0]), bytes([7, 1, 0, 0]), bytes([7, 5, 0, 0]), bytes([1, 1, 1, 7])]
+)
+def test_an_option_whose_length_does_not_fit_is_malformed(plane: Plane, options: bytes) -> None:
+    assert plane.ingress(ip4(QUERY, options=options)) == "malformed"
+
+
 CHAINS = {
     "hop-by-hop": [(HOP_BY_HOP, frames.extension)],
     "routing, done": [(ROUTING, frames.extension)],
@@ -87,6 +113,15 @@ def test_nine_extension_headers_are_malformed(plane: Plane) -> None:
     assert plane.ingress(chain([(DESTINATION, frames.extension)] * 9, QUERY)) == "malformed"
 
 
+@pytest.mark.parametrize("count", [8, 9])
+def test_a_later_fragment_counts_among_the_headers(plane: Plane, count: int) -> None:
+    later = [
+        *[(DESTINATION, frames.extension)] * (count - 1),
+        (FRAGMENT, lambda n: frames.fragment_header(n, 4, False)),
+    ]
+    assert plane.ingress(chain(later, bytes(32))) == ("fragment" if count == 8 else "malformed")
+
+
 def test_segments_left_hide_the_destination(plane: Plane) -> None:
     packet = frames.extension(UDP, kind=4, segments_left=1) + QUERY
     assert plane.ingress(ip6(ROUTING, packet)) == "malformed"
@@ -95,6 +130,8 @@ def test_segments_left_hide_the_destination(plane: Plane) -> None:
 def test_an_extension_beyond_the_packet_is_malformed(plane: Plane) -> None:
     assert plane.ingress(ip6(DESTINATION, frames.extension(UDP)[:4])) == "malformed"
     assert plane.ingress(ip6(DESTINATION, bytes([UDP, 200]) + bytes(6) + QUERY)) == "malformed"
+    assert plane.ingress(ip6(DESTINATION, bytes([47, 200]) + bytes(6) + QUERY)) == "malformed"
+    assert plane.ingress(ip6(DESTINATION, bytes([47, 1]) + bytes(6) + QUERY)) == "denied"
 
 
 LEAST = {TCP: 20, UDP: 8, SCTP: 12, 1: 8}
@@ -161,9 +198,62 @@ def test_ipv6_fragments_follow_the_first(plane: Plane) -> None:
     assert plane.ingress(ip6(FRAGMENT, frames.fragment_header(UDP, 4, False, ident=10) + bytes(32))) == "fragment"
 
 
-def test_two_fragment_headers_are_malformed(plane: Plane) -> None:
-    inner = frames.fragment_header(UDP, 0, True) + QUERY
-    assert plane.ingress(ip6(FRAGMENT, frames.fragment_header(FRAGMENT, 0, True) + inner)) == "malformed"
+@pytest.mark.parametrize("outer", [True, False], ids=["first", "atomic"])
+@pytest.mark.parametrize(("offset", "more"), [(0, True), (0, False), (4, False)], ids=["first", "atomic", "later"])
+def test_two_fragment_headers_are_malformed(plane: Plane, outer: bool, offset: int, more: bool) -> None:
+    inner = frames.fragment_header(UDP, offset, more) + QUERY
+    assert plane.ingress(ip6(FRAGMENT, frames.fragment_header(FRAGMENT, 0, outer) + inner)) == "malformed"
+
+
+def test_a_second_first_fragment_is_judged_for_itself(plane: Plane) -> None:
+    """The datagram that comes about begins with the one that passed."""
+    assert plane.ingress(ip4(QUERY + bytes(24), fragment=MORE, ident=77)) == "allowed"
+    assert plane.ingress(ip4(OTHER + bytes(24), fragment=MORE, ident=77)) == "denied"
+    assert plane.ingress(ip4(bytes(32), fragment=4, ident=77)) == "allowed"
+
+
+STARTS = [(TCP, 1, "malformed"), (TCP, 2, "fragment"), (TCP, 3, "allowed"), (SCTP, 1, "fragment"), (SCTP, 2, "allowed"),
+          (UDP, 1, "allowed"), (ICMP, 1, "allowed"), (GRE, 1, "allowed")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "start", "outcome"), STARTS)
+def test_a_later_fragment_leaves_the_headers_of_the_first_alone(plane: Plane, protocol, start, outcome) -> None:
+    """``start``: where it begins, in units of 8 bytes."""
+    everything_open(plane)
+    first = frames.ethernet(0x0800, frames.ipv4(PEER, POD, protocol, bytes(24), fragment=MORE))
+    later = frames.ethernet(0x0800, frames.ipv4(PEER, POD, protocol, bytes(24), fragment=start))
+    assert plane.ingress(first) == "allowed"
+    assert plane.ingress(later) == outcome
+
+
+def everything_open(plane: Plane) -> None:
+    """The endpoint has rows, and they allow all."""
+    tables = Tables(PLAIN)
+    tables.endpoint(0, 1, [POD, POD6], egress=0, ingress=1)
+    tables.images["cells"].view("<u2").fill(0x8000)
+    plane.fill(tables)
+
+
+def fragment6(following: int, offset: int, more: bool, payload: bytes) -> bytes:
+    return ip6(FRAGMENT, frames.fragment_header(following, offset, more) + payload)
+
+
+def test_a_later_fragment_leaves_extension_headers_alone(plane: Plane) -> None:
+    """Whoever takes its bytes for those of the first fragment would find other ports."""
+    options = frames.extension(UDP, length=1)
+    assert plane.ingress(fragment6(DESTINATION, 0, True, options + QUERY)) == "allowed"
+    for offset, outcome in ((1, "fragment"), (2, "fragment"), (3, "allowed")):
+        assert plane.ingress(fragment6(DESTINATION, offset, False, OTHER)) == outcome
+
+
+def test_of_two_first_fragments_the_longer_headers_count(plane: Plane) -> None:
+    options = frames.extension(UDP, length=1)
+    assert plane.ingress(fragment6(DESTINATION, 0, True, options + QUERY)) == "allowed"
+    assert plane.ingress(fragment6(UDP, 0, True, QUERY)) == "allowed"
+    assert plane.ingress(fragment6(DESTINATION, 2, False, OTHER)) == "fragment"
+    plane.age(61)
+    assert plane.ingress(fragment6(UDP, 0, True, QUERY)) == "allowed"
+    assert plane.ingress(fragment6(UDP, 2, False, OTHER)) == "allowed"
 
 
 def test_a_first_fragment_without_its_ports_is_malformed(plane: Plane) -> None:

@@ -12,11 +12,13 @@ from bpfence.analyse.parties import Party, common_family, find_party
 from bpfence.analyse.query import EPHEMERAL_PORT, Query
 from bpfence.analyse.verify import Agreement, verify
 from bpfence.classify.services import find_cell
+from bpfence.diagnostics import Diagnostics
 from bpfence.emit.artefact import Artefact
 from bpfence.flows import PORT_PROTOCOLS, Flow
 from bpfence.identity.inventory import Address
 from bpfence.loader.trial import Trial
 from bpfence.loading import LoadedInput
+from bpfence.lowering import pending_policies
 from bpfence.options import Options
 from bpfence.pipeline import analyse, compile_artefact
 from bpfence.semantics import ReferenceWorld, decide, pending_world
@@ -56,11 +58,17 @@ class TableAnswers:
             self.world.program, self.world.world, "", self.world.services, self.world.settings_of, self.world.pending
         )
         self.simulators = Simulators(loaded, table.options)
+        pending = pending_policies(loaded.policies, table.options, Diagnostics())
+        self._pending_simulators = Simulators(replace(loaded, policies=pending), table.options)
 
     def ask(self, flow: Flow) -> tuple[bool, bool, bool]:
         """(reference, explain, simulator): allowed or not. No table knows names: there explain speaks for both."""
         explained = self._explain(flow)
-        return decide(self._reference, flow).allowed, explained, explained if flow.fqdn else self._simulate(flow)
+        return (
+            decide(self._reference, flow).allowed,
+            explained,
+            explained if flow.fqdn else self._simulate(flow, self.simulators),
+        )
 
     def ask_kernel(self, place: Trial, flows: Sequence[Flow]) -> list[bool]:
         """The kernel's answer to each flow: every policed side must let it pass."""
@@ -88,27 +96,34 @@ class TableAnswers:
     def nodes(self) -> list[str]:
         return sorted({pod.node for pod in self.world.world.pods if pod.node})
 
-    def ask_pending(self, flow: Flow) -> tuple[bool, bool | None]:
-        """(reference, explain) with the staged policies in force; None when explain knows of none."""
+    def ask_pending(self, flow: Flow) -> tuple[bool, bool | None, bool]:
+        """(reference, explain, simulator) with the staged policies in force; None when explain knows of none."""
         answer = self._explainer.explain(_query(flow)).pending
         reference = decide(pending_world(self._reference), flow).allowed
-        return reference, None if answer is None else answer.allowed
+        return reference, None if answer is None else answer.allowed, self._simulate(flow, self._pending_simulators)
 
     def _explain(self, flow: Flow) -> bool:
         return self._explainer.explain(_query(flow)).allowed
 
-    def _simulate(self, flow: Flow) -> bool:
+    def _simulate(self, flow: Flow, simulators: Simulators) -> bool:
         """Every node that the flow meets lets it pass."""
+        return all(passes(simulators.of_node(node), transit) for node, transit in self.transits(flow))
+
+    def transits(self, flow: Flow) -> list[tuple[str, Transit]]:
+        """The flow as each node sees it that it meets; none for a pod talking to itself."""
         source, destination, left, right = self._ends(flow)
         if source.entity is not None and source.entity is destination.entity and source.policed:
-            return True
+            return []
         nodes = {party.entity.node for party in (source, destination) if party.policed or party.is_host if party.entity}
         if not nodes and flow.out_interface:
             nodes = {item.node for item in self.world.world.entities if item.kind == "hostendpoint"}
-        return all(
-            passes(self.simulators.of_node(node), self._transit(flow, (source, left), (destination, right), node))
-            for node in sorted(nodes)
-        )
+        return [(node, self._transit(flow, (source, left), (destination, right), node)) for node in sorted(nodes)]
+
+    def is_beyond_hooks(self, flow: Flow) -> bool:
+        """Whether a hook sees another address than the policy does: before translation to something that no service of
+        the inventory stands for.
+        """
+        return bool(flow.original_destination)
 
     def _transit(
         self, flow: Flow, source: tuple[Party, Address], destination: tuple[Party, Address], node: str
@@ -118,7 +133,7 @@ class TableAnswers:
         crossed = [
             party.entity.name
             for party, _ in (source, destination)
-            if party.entity and party.entity.kind == "hostendpoint" and party.entity.node == node
+            if party.entity and party.entity.kind == "hostendpoint" and party.entity.node == node and not flow.interface
         ]
         cell = find_cell(self.world.services, destination[1], flow.protocol, flow.destination_port)
         return Transit(

@@ -218,6 +218,7 @@ def tiers(draw: st.DrawFn) -> Tier:
         order_free,
         draw(exemptions),
         draw(exemptions),
+        draw(st.booleans()),
     )
 
 

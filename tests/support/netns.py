@@ -134,11 +134,11 @@ def die(*_: object, **__: object) -> None:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Relative path -> hash of every file below a folder."""
+    """Relative path -> hash of every file below a folder, but the lock and the cache of compiled programs."""
     if not folder.exists():
         return {}
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name != "lock" and path.parent.name != "objects"
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 Data = Any
 Path = tuple[str | int, ...]
-SECONDS = 5
+SECONDS = 60
 """after which the smallest found so far has to do"""
 
 

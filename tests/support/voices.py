@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
 
-from bpfence.analyse.cases import L4Probe, l4_probes, peer_probes
 from bpfence.analyse.judge import L4Facts
 from bpfence.analyse.passage import L4Packet, Passage
 from bpfence.analyse.path import Check, End
 from bpfence.analyse.verify import reference_verdict
-from bpfence.classify.classification import subjects_of
-from bpfence.classify.rows import Subject
 from bpfence.flows import protocol_name
+from bpfence.identity.inventory import Address
 from bpfence.ir.nodes import Direction, Point
 from bpfence.loader.trial import Trial
 from bpfence.loading import LoadedInput
@@ -24,7 +21,6 @@ from bpfence.options import Options
 from bpfence.pipeline import Compiled, analyse, compile_with_classification
 from bpfence.semantics import ReferenceWorld
 from bpfence.simulate.simulator import Packet, Simulator
-from support.written import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +60,11 @@ class Voices:
         """Nodes that have pods."""
         return sorted({pod.node for pod in self.world.pods})
 
+    @property
+    def cluster_addresses(self) -> list[Address]:
+        """Of every pod, node and service."""
+        return [address for entity in self.world.entities for address in entity.addresses]
+
     def compiled(self, node: str, *, optimise: bool = True) -> Compiled:
         """The node's artefact, compiled when first asked for."""
         changes = {"node": node, "optimise": optimise}
@@ -98,52 +99,3 @@ class Voices:
         )
         findings = self._passage.take((check,), L4Packet(facts, packet.own.version))
         return all(finding.outcome.allowed for finding in findings)
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What packets are made of: peers and L4 points, each in two pools that are drawn from equally often.
-
-    The borders of the classification may be many; what the policies write, and whom they mean, must not get lost.
-    """
-
-    peers: tuple[Sequence[Address], Sequence[Address]]
-    points: tuple[Sequence[L4Probe], Sequence[L4Probe]]
-
-    def of_family(self, version: int) -> Questions:
-        near = tuple([peer for peer in pool if peer.version == version] for pool in self.peers)
-        l4 = tuple([point for point in pool if point.version in (None, version)] for pool in self.points)
-        return Questions((near[0], near[1]), (l4[0], l4[1]))
-
-    def draw(self, random: Random) -> tuple[Address, L4Probe]:
-        peers, points = (random.choice([pool for pool in pools if pool]) for pools in (self.peers, self.points))
-        return random.choice(peers), random.choice(points)
-
-
-def sample_packets(
-    compiled: Compiled, addresses: Sequence[Address], points: Sequence[L4Probe], count: int, seed: int = 0
-) -> list[Packet]:
-    """``count`` packets at the artefact's endpoints, about the classification's borders and the places given."""
-    classification = compiled.classification
-    questions = Questions(
-        (peer_probes(classification.peers), addresses), (l4_probes(classification.l4), points)
-    )  # fmt: skip
-    subjects = [subject for subject in subjects_of(compiled.endpoints) if subject.address is not None]
-    families = {version: questions.of_family(version) for version in (4, 6)}
-    random = Random(seed)
-    found: dict[Packet, None] = {}
-    for number in range(count if subjects else 0):
-        subject = subjects[number % len(subjects)]
-        assert subject.address is not None
-        peer, probe = families[subject.address.version].draw(random)
-        if peer != subject.address:
-            found[packet_of(subject, random.choice(tuple(Direction)), peer, probe)] = None
-    return list(found)
-
-
-def packet_of(subject: Subject, direction: Direction, peer: Address, probe: L4Probe) -> Packet:
-    assert subject.address is not None
-    return Packet(
-        subject.entity.name, direction.value, subject.address, peer,
-        probe.protocol, probe.source_port, probe.destination_port, probe.icmp_type, probe.icmp_code,
-    )  # fmt: skip

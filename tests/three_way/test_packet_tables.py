@@ -12,7 +12,7 @@ from bpfence.loader.trial import Trial
 from packets.tables import PacketTable, packet_tables, twin_tables
 from support.agreement import TableAnswers
 
-TABLES = [*packet_tables(), *twin_tables()]
+TABLES = [*packet_tables("services"), *twin_tables("services")]
 FEATURES = ("hosts", "names", "services")
 """what explain and the tables know beyond that, and the kernel's programs do not"""
 MORE_TABLES = [*packet_tables(*FEATURES), *twin_tables(*FEATURES)]
@@ -38,7 +38,7 @@ STAGED = [table for table in MORE_TABLES if any(row.pending is not None for row 
 def test_staged_policies_are_answered_as_pending(table: PacketTable, tmp_path: Path) -> None:
     answers = TableAnswers(table, tmp_path)
     asked = [row for row in table.rows if row.pending is not None]
-    assert [answers.ask_pending(row.flow) for row in asked] == [(row.pending, row.pending) for row in asked]
+    assert [answers.ask_pending(row.flow) for row in asked] == [(row.pending,) * 3 for row in asked]
 
 
 @pytest.mark.kernel

@@ -16,12 +16,13 @@ from bpfence.flows import Flow
 class OpenConnection:
     """A TCP connection between two parties of a world that stays open over policy changes. A context manager."""
 
-    def __init__(self, world: World, flow: Flow) -> None:
+    def __init__(self, world: World, flow: Flow, *, served: bool = False) -> None:
+        """``served``: a server is there already."""
         self._exchange = Exchange.of(world, flow)
         self._loop = Loop()
         self._echoed = b""
         self._up = False
-        self._listeners = serve(self._loop, [self._exchange])
+        self._listeners = () if served else serve(self._loop, [self._exchange])
         self._client = self._exchange.source.socket(self._exchange.family, socket.SOCK_STREAM)
 
     def __enter__(self) -> OpenConnection:

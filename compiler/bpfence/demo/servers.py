@@ -16,10 +16,12 @@ TCP, UDP = 6, 17
 def serve(loop: Loop, exchanges: Iterable[Exchange]) -> tuple[socket.socket, ...]:
     """An echo server for every destination, protocol and port asked for. Pings are answered by the kernel."""
     wanted = {(e.destination.name, e.protocol, e.port): e.destination for e in exchanges if e.protocol in (TCP, UDP)}
-    return tuple(
-        (_serve_tcp if protocol == TCP else _serve_udp)(loop, place, port)
-        for (_, protocol, port), place in wanted.items()
-    )
+    return tuple(listen(loop, place, protocol, port) for (_, protocol, port), place in wanted.items())
+
+
+def listen(loop: Loop, place: Place, protocol: int, port: int) -> socket.socket:
+    """One echo server, TCP or UDP."""
+    return (_serve_tcp if protocol == TCP else _serve_udp)(loop, place, port)
 
 
 def _serve_tcp(loop: Loop, place: Place, port: int) -> socket.socket:

@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bpfence.demo.exchange import Exchange
 from bpfence.demo.loop import Loop
@@ -48,12 +49,13 @@ def _merge(answers: list[bool], places: list[int], fresh: list[bool]) -> list[bo
     return merged
 
 
-def send_all(exchanges: Sequence[Exchange], seconds: float) -> list[bool]:
-    """One round: every exchange once, with servers at every destination."""
+def send_all(exchanges: Sequence[Exchange], seconds: float, *, served: bool = False) -> list[bool]:
+    """One round: every exchange once, with servers at every destination. ``served``: the servers are there already."""
     loop = Loop()
     answers = [False] * len(exchanges)
     try:
-        serve(loop, exchanges)
+        if not served:
+            serve(loop, exchanges)
         for number, exchange in enumerate(exchanges):
             _ask(loop, exchange, number, answers)
         loop.run(seconds, lambda: all(answers))
@@ -118,7 +120,8 @@ def _ask_echo(loop: Loop, exchange: Exchange, number: int, answers: list[bool]) 
 
     client.connect((str(exchange.target), 0))
     loop.watch(client, selectors.EVENT_READ, read)
-    client.send(echo_request(exchange.family, identifier))
+    with suppress(OSError):  # a drop on the way out is told to the sender
+        client.send(echo_request(exchange.family, identifier))
 
 
 def echo_request(family: int, identifier: int) -> bytes:

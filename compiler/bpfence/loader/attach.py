@@ -8,12 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from bpfence.emit.program import XDP_DISPATCHER
 from bpfence.errors import AttachConflict, KernelError
-from bpfence.loader.bpffs import Direction
-from bpfence.loader.netlink import FILTER_HANDLE, FILTER_NAME, FILTER_PRIORITY, Filter, Netlink
+from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, XDP_HOOK, Direction
+from bpfence.loader.netlink import FILTER_HANDLES, FILTER_NAME, FILTER_PRIORITY, Filter, Netlink, XdpProgram
+from bpfence.loader.programs import program_by_id
 from bpfence.loader.tcx import tcx_programs
 
-DIRECTIONS: tuple[Direction, ...] = ("egress", "ingress")
+_ANOTHER = "dispatcher of another bpfence (or of lost pins)"
+_TAKE_IT_OFF = "run `bpfence unload` with its --bpffs and --state, or `bpfence unload --force` when they are lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Hooks:
     qdiscs: Mapping[int, str]
     filters: tuple[Filter, ...]
     names: Mapping[int, str]
+    xdp: tuple[XdpProgram, ...] = ()
 
     def at(self, index: int) -> tuple[Filter, ...]:
         return tuple(item for item in self.filters if item.index == index)
@@ -42,21 +46,38 @@ def survey_hooks(netlink: Netlink) -> Hooks:
     filters = tuple(
         item for index, kind in sorted(qdiscs.items()) if kind == "clsact" for item in netlink.filters(index)
     )
-    return Hooks(qdiscs, filters, {link.index: link.name for link in netlink.links()})
+    return Hooks(qdiscs, filters, {link.index: link.name for link in netlink.links()}, netlink.xdp_programs())
 
 
 def own_attachments(hooks: Hooks, programs: Mapping[Direction, int]) -> frozenset[Attachment]:
     """The hooks where our dispatchers stand: our name, and the kernel ids of our pinned programs."""
-    return frozenset(
+    at_tc = (
         Attachment(item.index, item.direction)
         for item in hooks.filters
         if is_named_ours(item) and item.program == programs.get(item.direction)
     )
+    at_xdp = (Attachment(item.index, XDP_HOOK) for item in hooks.xdp if item.program == programs.get(XDP_HOOK))
+    return frozenset((*at_tc, *at_xdp))
 
 
 def is_named_ours(item: Filter) -> bool:
     """A bpfence dispatcher by its name: ours, or one of a bpfence with other pins."""
     return item.kind == "bpf" and item.name == FILTER_NAME[item.direction]
+
+
+def named_attachments(hooks: Hooks) -> frozenset[Attachment]:
+    """The hooks where dispatchers of some bpfence stand, by their names."""
+    at_tc = (Attachment(item.index, item.direction) for item in hooks.filters if is_named_ours(item))
+    at_xdp = (Attachment(item.index, XDP_HOOK) for item in hooks.xdp if _is_xdp_named_ours(item))
+    return frozenset((*at_tc, *at_xdp))
+
+
+def _is_xdp_named_ours(item: XdpProgram) -> bool:
+    program = program_by_id(item.program)
+    if program is None:
+        return False
+    with program:
+        return program.name == XDP_DISPATCHER
 
 
 def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Direction, int]) -> None:
@@ -74,14 +95,26 @@ def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Di
         _refuse_tcx(name, index)
 
 
+def refuse_xdp_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Direction, int]) -> None:
+    """Raise AttachConflict when somebody else's XDP program stands where ours would have to."""
+    for item in hooks.xdp:
+        if item.index not in wanted or item.program == programs.get(XDP_HOOK):
+            continue
+        name = hooks.names.get(item.index, str(item.index))
+        if _is_xdp_named_ours(item):
+            raise AttachConflict(f"{name}: an XDP {_ANOTHER} is attached (id {item.program}); {_TAKE_IT_OFF}")
+        raise AttachConflict(
+            f"{name}: a foreign XDP program (id {item.program}, {item.mode}) "
+            "stands where packets would be dropped before connection tracking (doNotTrack); detach it, or leave "
+            "this interface to its owner"
+        )
+
+
 def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int]) -> None:
     if is_named_ours(item):
         if item.program != programs.get(item.direction):
-            raise AttachConflict(
-                f"{name}: a dispatcher of another bpfence (or of lost pins) is attached: {item.title}; "
-                "run `bpfence unload` with its --bpffs and --state, or `bpfence unload --force` when they are lost"
-            )
-    elif item.priority == FILTER_PRIORITY and (item.kind != "bpf" or item.handle == FILTER_HANDLE):
+            raise AttachConflict(f"{name}: a {_ANOTHER} is attached: {item.title}; {_TAKE_IT_OFF}")
+    elif item.priority == FILTER_PRIORITY and (item.kind != "bpf" or item.handle in FILTER_HANDLES.values()):
         raise AttachConflict(
             f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}"
         )
@@ -89,7 +122,7 @@ def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int])
 
 def _refuse_tcx(name: str, index: int) -> None:
     """A tcx program that accepts a packet ends the matter before any tc filter is asked, ours among them."""
-    for direction in DIRECTIONS:
+    for direction in WORKLOAD_DIRECTIONS:
         programs = tcx_programs(index, direction)
         if programs:
             ids = ", ".join(map(str, programs))
@@ -115,14 +148,23 @@ def attach_dispatchers(
     programs: Mapping[Direction, int],
     undo: ExitStack,
     record_qdisc: Callable[[int], None],
-) -> None:
-    """Attach what is missing; every step puts its reverse on ``undo``.
+) -> tuple[str, ...]:
+    """Attach what is missing; every step puts its reverse on ``undo``. Returns a line for each interface that takes no
+    XDP program.
 
     ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a crash
     can't lose whose it is.
     """
     made: set[int] = set()
+    without = []
     for item in sorted(missing, key=lambda one: (one.index, one.direction)):
+        if item.direction == XDP_HOOK:
+            if netlink.attach_xdp(item.index, programs[XDP_HOOK]):
+                undo.callback(_detach_xdp, netlink, item.index)
+            else:
+                name = hooks.names.get(item.index, str(item.index))
+                without.append(f"{name}: takes no XDP program; doNotTrack policy is enforced at tc there")
+            continue
         if item.index not in hooks.qdiscs and item.index not in made:
             record_qdisc(item.index)
             netlink.add_clsact(item.index)
@@ -130,6 +172,17 @@ def attach_dispatchers(
             made.add(item.index)
         netlink.add_filter(item.index, item.direction, programs[item.direction])
         undo.callback(netlink.remove_filter, item.index, item.direction)
+    return tuple(without)
+
+
+def _detach_xdp(netlink: Netlink, index: int) -> None:
+    """Whatever the hook's program is: the caller knows it for ours."""
+    with _gone_is_fine(netlink, index):
+        for item in netlink.xdp_programs():
+            program = program_by_id(item.program) if item.index == index else None
+            if program is not None:
+                with program:
+                    netlink.remove_xdp(index, item.mode, program.fd)
 
 
 def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
@@ -139,6 +192,9 @@ def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs
     An interface that has gone meanwhile took both with it.
     """
     for item in sorted(items, key=lambda one: (one.index, one.direction)):
+        if item.direction == XDP_HOOK:
+            _detach_xdp(netlink, item.index)
+            continue
         with _gone_is_fine(netlink, item.index):
             netlink.remove_filter(item.index, item.direction)
     hooks = survey_hooks(netlink)

@@ -10,30 +10,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bpfence.emit.program import IDLE_PROGRAM, XDP_DISPATCHER, XDP_PROGRAMS
 from bpfence.errors import KernelError
 from bpfence.loader.namespaces import mount, unmount
 from bpfence.loader.shared import SHARED_MAPS
-from bpfence.plan.layout import HOOK_EGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
+from bpfence.plan.layout import HOOK_EGRESS, HOOK_HOST_EGRESS, HOOK_HOST_INGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
 
-Direction = Literal["egress", "ingress"]
-"""As the endpoint behind an interface sees it: its egress arrives at the host end of the veth."""
+Direction = Literal["egress", "ingress", "host-ingress", "host-egress", "host-xdp"]
+"""A hook. Of workloads as the endpoint behind the interface sees it: its egress arrives at the host end of the veth. Of
+the node's own interfaces as the node sees it."""
+WORKLOAD_DIRECTIONS: tuple[Direction, ...] = ("egress", "ingress")
+XDP_HOOK: Direction = "host-xdp"
+HOST_DIRECTIONS: tuple[Direction, ...] = ("host-ingress", "host-egress")
 
 BPF_FS = "bpf"
 _KERNELS_OWN = frozenset(("maps.debug", "progs.debug"))
 """What the kernel itself puts into an empty bpf file system."""
-DISPATCHERS: dict[Direction, str] = {"egress": "dispatch_egress", "ingress": "dispatch_ingress"}
-"""Direction as the endpoint sees it -> pinned program."""
+DISPATCHERS: dict[Direction, str] = {
+    "egress": "dispatch_egress",
+    "ingress": "dispatch_ingress",
+    "host-ingress": "dispatch_host_ingress",
+    "host-egress": "dispatch_host_egress",
+    "host-xdp": XDP_DISPATCHER,
+}
+"""Hook -> pinned program."""
+_RUNTIME_PROGRAMS = (*DISPATCHERS.values(), IDLE_PROGRAM)
 RUNTIME = "runtime"
 """A small map with the hash of the dispatchers' text: what is loaded and what an artefact expects must be the same."""
 SHAPE = "shape"
 """A small map in each slot with the hash of its programs' text."""
-DIRECTION_PROGRAM: dict[Direction, str] = {"egress": "workload_egress", "ingress": "workload_ingress"}
-HOOK_INDEX = {"workload_egress": HOOK_EGRESS, "workload_ingress": HOOK_INGRESS}
+DIRECTION_PROGRAM: dict[Direction, str] = {
+    "egress": "workload_egress",
+    "ingress": "workload_ingress",
+    "host-ingress": "host_ingress",
+    "host-egress": "host_egress",
+    "host-xdp": "host_xdp",
+}
+HOOK_INDEX = {
+    "workload_egress": HOOK_EGRESS,
+    "workload_ingress": HOOK_INGRESS,
+    "host_ingress": HOOK_HOST_INGRESS,
+    "host_egress": HOOK_HOST_EGRESS,
+}
 
 
-def program_index(slot: int, program: str) -> int:
-    """Where the dispatchers look for a slot's program in the program array."""
-    return slot * HOOKS_PER_SLOT + HOOK_INDEX[program]
+def program_place(slot: int, program: str) -> tuple[str, int]:
+    """Where the dispatchers look for a slot's program: (program array, index)."""
+    if program in XDP_PROGRAMS:
+        return "xdp_programs", slot
+    return "programs", slot * HOOKS_PER_SLOT + HOOK_INDEX[program]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +83,8 @@ class Pins:
 
     @property
     def exist(self) -> bool:
-        """Whether bpfence's shared state is there: every shared map and both dispatchers."""
-        return all((self.root / name).exists() for name in (*SHARED_MAPS, *DISPATCHERS.values(), RUNTIME))
+        """Whether bpfence's shared state is there: every shared map and program."""
+        return all((self.root / name).exists() for name in (*SHARED_MAPS, *_RUNTIME_PROGRAMS, RUNTIME))
 
 
 def ensure_root(pins: Pins, undo: ExitStack) -> str:
@@ -87,7 +112,7 @@ def remove_pins(pins: Pins) -> None:
     for number in (0, 1):
         for folder in (pins.slot(number), pins.staging(number), pins.retired(number)):
             remove_tree(folder)
-    for name in (*DISPATCHERS.values(), *SHARED_MAPS, RUNTIME):
+    for name in (*_RUNTIME_PROGRAMS, *SHARED_MAPS, RUNTIME):
         pins.shared(name).unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ from bpfence.flows import MULTICAST_LISTENER, NEIGHBOUR_DISCOVERY
 Address = IPv4Address | IPv6Address
 
 _ETHERNET = bytes.fromhex("020000000001020000000002")
-_SYN = 0x02
+SYN, SYN_ACK, ACK = 0x02, 0x12, 0x10
 _HOP_LIMITS = {**dict.fromkeys(NEIGHBOUR_DISCOVERY, 255), **dict.fromkeys(MULTICAST_LISTENER, 1)}
 """by ICMPv6 type: what RFC 4861 and RFC 3810 require"""
 
@@ -23,16 +23,29 @@ def first_frame(
     destination_port: int | None = None,
     icmp_type: int | None = None,
     icmp_code: int | None = None,
+    tcp_flags: int = SYN,
 ) -> bytes:
     """The first packet of a flow, with valid lengths and IPv4 checksum; a TCP packet is a SYN. Ports in
     host order.
     """
-    payload = transport_header(protocol, source_port or 0, destination_port or 0, icmp_type or 0, icmp_code or 0)
+    ports = (source_port or 0, destination_port or 0)
+    payload = transport_header(protocol, *ports, icmp_type or 0, icmp_code or 0, tcp_flags)
+    return _frame(source, destination, protocol, icmp_type or 0, payload)
+
+
+def error_frame(source: Address, destination: Address, quoted: bytes) -> bytes:
+    """An ICMP error (the port can't be reached) about a frame that was sent the other way."""
+    kind, code, protocol = (3, 3, 1) if isinstance(source, IPv4Address) else (1, 4, 58)
+    payload = struct.pack("!BBHI", kind, code, 0, 0) + quoted[len(_ETHERNET) + 2 :]
+    return _frame(source, destination, protocol, kind, payload)
+
+
+def _frame(source: Address, destination: Address, protocol: int, icmp_type: int, payload: bytes) -> bytes:
     if isinstance(source, IPv4Address):
         return (
             _ETHERNET + b"\x08\x00" + ipv4_header(source.packed, destination.packed, protocol, len(payload)) + payload
         )
-    hops = _HOP_LIMITS.get(icmp_type or 0, 64) if protocol == 58 else 64
+    hops = _HOP_LIMITS.get(icmp_type, 64) if protocol == 58 else 64
     header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + source.packed + destination.packed
     return _ETHERNET + b"\x86\xdd" + header + payload
 
@@ -51,11 +64,13 @@ def internet_checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def transport_header(protocol: int, source_port: int, destination_port: int, icmp_type: int, icmp_code: int) -> bytes:
+def transport_header(
+    protocol: int, source_port: int, destination_port: int, icmp_type: int, icmp_code: int, tcp_flags: int = SYN
+) -> bytes:
     """The header of a first packet; sixteen zero bytes for protocols without one that is read."""
     match protocol:
         case 6:
-            return struct.pack("!HHIIBBHHH", source_port, destination_port, 1, 0, 5 << 4, _SYN, 65535, 0, 0)
+            return struct.pack("!HHIIBBHHH", source_port, destination_port, 1, 0, 5 << 4, tcp_flags, 65535, 0, 0)
         case 17:
             return struct.pack("!HHHH", source_port, destination_port, 16, 0) + bytes(8)
         case 132:

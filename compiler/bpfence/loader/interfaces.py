@@ -7,13 +7,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bpfence.emit.artefact import EndpointEntry
+from bpfence.emit.artefact import EndpointEntry, Manifest
 from bpfence.errors import AttachConflict, BudgetError
+from bpfence.identity.inventory import Address
+from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, Direction
+from bpfence.loader.host_interfaces import HostInterface, discover_hosts
+from bpfence.plan.hosts import local_table
 from bpfence.plan.layout import INTERFACE, INTERFACE_HASH, INTERFACE_PROBES
 
 if TYPE_CHECKING:  # the table's side of this file needs no netlink
@@ -35,13 +39,39 @@ class EndpointInterface:
     name: str
     evidence: str
 
+    @property
+    def value(self) -> int:
+        """What the interface table says about it."""
+        return self.endpoint.id
+
+    @property
+    def title(self) -> str:
+        return self.endpoint.name
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return WORKLOAD_DIRECTIONS
+
+
+PlacedInterface = EndpointInterface | HostInterface
+
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found, in the manifest's order, and one line for each endpoint without an interface."""
+    """What was found, in the manifest's order, and one line for each endpoint without an interface.
+
+    ``hosts``: the node's own interfaces. ``addresses``: the node's own addresses.
+    """
 
     found: tuple[EndpointInterface, ...]
     warnings: tuple[str, ...]
+    hosts: tuple[HostInterface, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[PlacedInterface, ...]:
+        """Every interface that is policed."""
+        return (*self.found, *self.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +103,43 @@ def discover_interfaces(endpoints: Iterable[EndpointEntry], netlink: Netlink) ->
     return Discovery(tuple(found), tuple(warnings))
 
 
-def interface_table(found: Iterable[EndpointInterface], slots: int) -> bytes:
+def discover(manifest: Manifest, netlink: Netlink) -> Discovery:
+    """The interfaces of an artefact's endpoints and hosts in the current network namespace. Raises AttachConflict."""
+    workloads = discover_interfaces(manifest.endpoints, netlink)
+    if not manifest.hosts:
+        return workloads
+    addresses = netlink.own_addresses()
+    taken = {item.index for item in workloads.found}
+    hosts, warnings = discover_hosts(manifest, netlink.links(), addresses, taken)
+    prefixes = [ip_network(text, strict=False) for text in netlink.local_prefixes()]
+    single = {str(net.network_address) for net in prefixes if net.prefixlen == net.max_prefixlen}
+    wide = tuple(
+        f"{net}: packets to it end in the node by a local route, which policies of hosts take for packets that are "
+        "passed on"
+        for net in prefixes
+        if net.prefixlen < net.max_prefixlen
+    )
+    own = tuple(sorted({text for _, text in addresses} | single))
+    return Discovery(workloads.found, (*workloads.warnings, *warnings, *wide), hosts, own)
+
+
+def own_tables(manifest: Manifest, discovery: Discovery) -> dict[str, bytes]:
+    """The images of the tables that are facts of the node: its interfaces and its addresses. Raises BudgetError."""
+    tables = {"interfaces": interface_table(discovery.places, manifest.geometry["interfaces"])}
+    if manifest.hosts:
+        own = own_addresses(manifest, discovery)
+        tables["local_addresses"] = local_table(own, manifest.geometry["local_addresses"])
+    return tables
+
+
+def own_addresses(manifest: Manifest, discovery: Discovery) -> frozenset[Address]:
+    """The addresses at which packets end in the node: those that objects tell of, and those that it has."""
+    workloads = {ip_address(text) for endpoint in manifest.endpoints for text in endpoint.addresses}
+    known = {ip_address(text) for text in (*manifest.node_addresses, *discovery.addresses)}
+    return frozenset(known - workloads)
+
+
+def interface_table(found: Iterable[PlacedInterface], slots: int) -> bytes:
     """The image of the ``interfaces`` table: open addressing, at most INTERFACE_PROBES slots from the hash.
 
     ``slots``: a power of two. Raises BudgetError when an interface finds no place.
@@ -81,12 +147,12 @@ def interface_table(found: Iterable[EndpointInterface], slots: int) -> bytes:
     table = np.zeros(slots, dtype=INTERFACE.dtype)
     for item in sorted(found, key=lambda one: one.index):
         place = _free_place(table["ifindex"].__getitem__, item.index, slots)
-        table[place] = (item.index, item.endpoint.id)
+        table[place] = (item.index, item.value)
     return table.tobytes()
 
 
 def read_interface_table(image: bytes) -> dict[int, int]:
-    """Interface index -> endpoint, as a slot's table says."""
+    """Interface index -> endpoint, or HOST_INTERFACE and a host, as a slot's table says."""
     table = np.frombuffer(image, dtype=INTERFACE.dtype)
     return {int(entry["ifindex"]): int(entry["endpoint"]) for entry in table if entry["ifindex"]}
 

@@ -122,6 +122,13 @@ class Map:
     def iterate(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry, a batch per system call. Entries that come or go meanwhile may or may not be seen."""
         key_size, value_size = self.info.key_size, self.stored_size
+        for keys, values in self.batches():
+            for index in range(len(keys) // key_size):
+                yield keys[index * key_size :][:key_size], values[index * value_size :][:value_size]
+
+    def batches(self) -> Iterator[tuple[bytes, bytes]]:
+        """The same as (keys, values) of up to BATCH entries, one behind the other."""
+        key_size, value_size = self.info.key_size, self.stored_size
         room = min(BATCH, max(self.info.entries, 1))
         keys = ctypes.create_string_buffer(room * key_size)
         values = ctypes.create_string_buffer(room * value_size)
@@ -130,8 +137,7 @@ class Map:
         while True:
             batch = MapBatch(position, address_of(token), address_of(keys), address_of(values), room, self.fd)
             more = self._lookup_batch(batch)
-            for index in range(batch.count):
-                yield keys.raw[index * key_size :][:key_size], values.raw[index * value_size :][:value_size]
+            yield keys.raw[: batch.count * key_size], values.raw[: batch.count * value_size]
             if not more:
                 return
             position = address_of(token)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -14,22 +15,43 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from bpfence.errors import AttachConflict, KernelError, PermissionMissing
-from bpfence.loader.bpffs import Direction
+from bpfence.loader.bpffs import HOST_DIRECTIONS, WORKLOAD_DIRECTIONS, Direction
 
-HOOK_PARENT: dict[Direction, int] = {"egress": 0xFFFFFFF2, "ingress": 0xFFFFFFF3}
-"""The clsact hook of each direction: the device's ingress for the endpoint's egress, and the other way round."""
-FILTER_NAME: dict[Direction, str] = {"egress": "bpfence_egress", "ingress": "bpfence_ingress"}
+HOOK_PARENT: dict[Direction, int] = {
+    "egress": 0xFFFFFFF2,
+    "ingress": 0xFFFFFFF3,
+    "host-ingress": 0xFFFFFFF2,
+    "host-egress": 0xFFFFFFF3,
+}
+"""The clsact hook of each direction: the device's ingress for a workload's egress, and the other way round."""
+FILTER_NAME: dict[Direction, str] = {
+    "egress": "bpfence_egress",
+    "ingress": "bpfence_ingress",
+    "host-ingress": "bpfence_host_ingress",
+    "host-egress": "bpfence_host_egress",
+}
 FILTER_PRIORITY = 1
 """INVARIANT: the smallest there is. A filter ahead of ours that says OK would end classification and let packets
 past the policy.
 """
-FILTER_HANDLE = 0xBFE
+FILTER_HANDLES: dict[Direction, int] = {"egress": 0xBFE, "ingress": 0xBFE, "host-ingress": 0xBFF, "host-egress": 0xBFF}
+"""Two, so that an interface that changes hands may have both for a moment."""
 ETH_P_ALL = 0x0003
 _CLSACT_PARENT = 0xFFFFFFF1
 _TCA_BPF_ID = 11
 _UNICAST = 1
 _LOCAL_TABLE = 255
+_ENDING = frozenset((2, 3, 4))
+"""RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST"""
 _LOOPBACK_FLAG = 0x8
+_XDP_IF_NONE = 1
+_XDP_IF_EXPECTED = 16
+_XDP_MODES = {"native": 4, "generic": 2}
+_XDP_ATTRIBUTES = {
+    "native": "IFLA_XDP_DRV_PROG_ID",
+    "generic": "IFLA_XDP_SKB_PROG_ID",
+    "offload": "IFLA_XDP_HW_PROG_ID",
+}
 _ADDRESS_BITS = {AF_INET: 32, AF_INET6: 128}
 
 
@@ -64,7 +86,9 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A tc filter at one of the two clsact hooks. ``program``: kernel id of its BPF program, 0 for other kinds."""
+    """A tc filter at one of the two clsact hooks (see `_direction`). ``program``: kernel id of its BPF program, 0 for
+    other kinds.
+    """
 
     index: int
     direction: Direction
@@ -81,6 +105,15 @@ class Filter:
         return f"{what} (pref {self.priority}, handle {self.handle:#x}" + (
             f", program {self.program})" if self.program else ")"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class XdpProgram:
+    """The XDP program of an interface. ``program``: its kernel id; ``mode``: ``native``, ``generic`` or ``offload``."""
+
+    index: int
+    program: int
+    mode: str
 
 
 class Netlink:
@@ -118,6 +151,21 @@ class Netlink:
         routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
         return frozenset(int(r.get_attr("RTA_OIF")) for r in routes if r["dst_len"] == 0 and _is_unicast(r))
 
+    def own_addresses(self) -> tuple[tuple[int, str], ...]:
+        """(interface, address) of the namespace's own addresses, broadcast addresses among them."""
+        names = ("IFA_LOCAL", "IFA_ADDRESS", "IFA_BROADCAST")
+        found = ((int(m["index"]), [m.get_attr(name) for name in names]) for m in self._ip.get_addr())
+        return tuple((index, str(text)) for index, texts in found for text in _own(texts) if text)
+
+    def local_prefixes(self) -> tuple[str, ...]:
+        """Prefixes for which the routing tables say that packets end here, whether an interface has the addresses or
+        not: anycast addresses of a router among them. Loopback is left out.
+        """
+        routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
+        ending = (route for route in routes if route["type"] in _ENDING and route.get_attr("RTA_DST") is not None)
+        found = {f"{route.get_attr('RTA_DST')}/{route['dst_len']}" for route in ending}
+        return tuple(sorted(text for text in found if not ip_network(text, strict=False).is_loopback))
+
     def neighbours(self) -> tuple[Neighbour, ...]:
         """Entries that lead to a hardware address (not those that failed or are incomplete)."""
         found = (*self._ip.get_neighbours(family=AF_INET), *self._ip.get_neighbours(family=AF_INET6))
@@ -143,13 +191,39 @@ class Netlink:
 
     def filters(self, index: int) -> tuple[Filter, ...]:
         """Every filter at both clsact hooks of an interface, in the order the kernel asks them."""
-        return tuple(f for direction in HOOK_PARENT for f in self._filters(index, direction))
+        return tuple(f for direction in WORKLOAD_DIRECTIONS for f in self._filters(index, direction))
 
     def _filters(self, index: int, direction: Direction) -> Iterator[Filter]:
         for message in self._ip.get_filters(index=index, parent=HOOK_PARENT[direction]):
             # the kernel first names each chain's protocol instance (handle 0), then the filters in it
             if message["handle"]:
                 yield _filter(message, index, direction)
+
+    def xdp_programs(self) -> tuple[XdpProgram, ...]:
+        """Every interface with an XDP program; of one with several the first that is asked."""
+        found = ((int(message["index"]), message.get_attr("IFLA_XDP")) for message in self._ip.get_links())
+        return tuple(made for index, facts in found if facts is not None for made in _xdp(index, facts))
+
+    def attach_xdp(self, index: int, program_fd: int) -> str:
+        """Attach a program where none is: in the driver, else before the stack. Returns the mode, empty when neither
+        can be.
+        """
+        for mode, flag in _XDP_MODES.items():
+            try:
+                self._ip.link("set", index=index, xdp=_xdp_request(program_fd, flag | _XDP_IF_NONE))
+            except NetlinkError as error:
+                if error.code == errno.EBUSY:
+                    raise AttachConflict(f"interface {index}: somebody else's XDP program stands there") from error
+            else:
+                return mode
+        return ""
+
+    def remove_xdp(self, index: int, mode: str, program_fd: int) -> None:
+        """Take a program off; the kernel makes sure that it is this one."""
+        request = _xdp_request(-1, _XDP_MODES.get(mode, 0) | _XDP_IF_EXPECTED)
+        request["attrs"].append(("IFLA_XDP_EXPECTED_FD", program_fd))
+        with _refused(f"interface {index}: can't detach the XDP dispatcher"):
+            self._ip.link("set", index=index, xdp=request)
 
     def add_clsact(self, index: int) -> None:
         with _refused(f"interface {index}: can't add the clsact qdisc"):
@@ -164,12 +238,20 @@ class Netlink:
         taken.
         """
         with _refused(f"interface {index}: can't attach the {direction} dispatcher"):
-            self._ip.tc("add-filter", "bpf", index, FILTER_HANDLE, fd=program_fd, name=FILTER_NAME[direction],
-                        parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY, direct_action=True)  # fmt: skip
+            self._ip.tc("add-filter", "bpf", index, FILTER_HANDLES[direction], fd=program_fd,
+                        name=FILTER_NAME[direction], parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY,
+                        direct_action=True)  # fmt: skip
 
     def remove_filter(self, index: int, direction: Direction) -> None:
         with _refused(f"interface {index}: can't detach the {direction} dispatcher"):
-            self._ip.tc("del-filter", "bpf", index, FILTER_HANDLE, parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY)
+            self._ip.tc("del-filter", "bpf", index, FILTER_HANDLES[direction],
+                        parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY)  # fmt: skip
+
+
+def _own(texts: list[Any]) -> tuple[Any, ...]:
+    """IFA_ADDRESS is the other end's where IFA_LOCAL is there too."""
+    local, address, broadcast = texts
+    return (local or address, broadcast)
 
 
 def _is_unicast(route: Any) -> bool:
@@ -194,16 +276,44 @@ def _filter(message: Any, index: int, direction: Direction) -> Filter:
     kind = str(message.get_attr("TCA_KIND"))
     bpf = options if kind == "bpf" and options else None
     info = int(message["info"])
+    name = str(bpf.get_attr("TCA_BPF_NAME") or "") if bpf else ""
     return Filter(
         index=index,
-        direction=direction,
+        direction=_direction(direction, name),
         kind=kind,
         priority=info >> 16,
         protocol=int.from_bytes((info & 0xFFFF).to_bytes(2, sys.byteorder), "big"),
         handle=int(message["handle"]),
-        name=str(bpf.get_attr("TCA_BPF_NAME") or "") if bpf else "",
+        name=name,
         program=_program_id(bpf) if bpf else 0,
     )
+
+
+def _xdp_request(program_fd: int, flags: int) -> dict[str, list[tuple[str, int]]]:
+    return {"attrs": [("IFLA_XDP_FD", program_fd), ("IFLA_XDP_FLAGS", flags)]}
+
+
+def _xdp(index: int, facts: Any) -> Iterator[XdpProgram]:
+    """One for each mode that has a program; the kernel names the mode's own id, or with one mode just the id."""
+    modes = {mode: facts.get_attr(name) for mode, name in _XDP_ATTRIBUTES.items()}
+    found = {mode: int(number) for mode, number in modes.items() if number}
+    attached, number = facts.get_attr("IFLA_XDP_ATTACHED"), facts.get_attr("IFLA_XDP_PROG_ID")
+    if not found and number:
+        found = {{1: "native", 2: "generic", 3: "offload"}.get(_number(attached), "native"): int(number)}
+    yield from (XdpProgram(index, program, mode) for mode, program in found.items())
+
+
+def _number(value: Any) -> int:
+    """Of the attached mode, which the netlink library gives as a name or as a number."""
+    names = {"xdp": 1, "xdpgeneric": 2, "xdpoffload": 3}
+    return names[value] if value in names else int(value or 0)
+
+
+def _direction(direction: Direction, name: str) -> Direction:
+    """The hook as its dispatcher names it; of a foreign filter as a workload would."""
+    parent = HOOK_PARENT[direction]
+    named = (item for item in HOST_DIRECTIONS if HOOK_PARENT[item] == parent and FILTER_NAME[item] == name)
+    return next(named, direction)
 
 
 def _program_id(options: Any) -> int:

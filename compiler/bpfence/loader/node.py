@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpfence.emit.program import SLOT_PROGRAMS
+from bpfence.emit.program import ENDPOINT_COUNTERS, IDLE_PROGRAM, SLOT_PROGRAMS
 from bpfence.loader.bpffs import DISPATCHERS, SHAPE, Direction, Pins
 from bpfence.loader.maps import Map, open_pinned, open_pinned_fd, read_array, write_array
 from bpfence.loader.programs import Program, program_info
@@ -74,6 +74,8 @@ class Slot:
     tables: Mapping[str, Map]
     programs: Mapping[str, Program]
     shape: str
+    counters: Map
+    """packets of its endpoints, see `bpfence.loader.counts`"""
 
     @property
     def generation(self) -> int:
@@ -92,6 +94,7 @@ class Node:
     pins: Pins
     maps: Mapping[str, Map]
     dispatchers: Mapping[Direction, Program]
+    idle: Program
     slots: Mapping[int, Slot]
 
     @property
@@ -119,13 +122,14 @@ def open_node(pins: Pins, stack: ExitStack) -> Node | None:
         direction: stack.enter_context(Program(name, open_pinned_fd(pins.shared(name))))
         for direction, name in DISPATCHERS.items()
     }
+    idle = stack.enter_context(Program(IDLE_PROGRAM, open_pinned_fd(pins.shared(IDLE_PROGRAM))))
     slots = {number: slot for number in (0, 1) if (slot := open_slot(pins.slot(number), number, stack))}
-    return Node(pins, maps, dispatchers, slots)
+    return Node(pins, maps, dispatchers, idle, slots)
 
 
 def open_slot(folder: Path, number: int, stack: ExitStack) -> Slot | None:
     """Open a slot's pins; None when the slot was never filled."""
-    if not (folder / SHAPE).exists():
+    if not all((folder / name).exists() for name in (SHAPE, ENDPOINT_COUNTERS)):
         return None
     tables: dict[str, Map] = {}
     programs: dict[str, Program] = {}
@@ -134,4 +138,5 @@ def open_slot(folder: Path, number: int, stack: ExitStack) -> Slot | None:
             programs[path.name] = stack.enter_context(Program(path.name, open_pinned_fd(path)))
         else:
             tables[path.name] = stack.enter_context(open_pinned(path))
-    return Slot(number, tables, programs, read_array(tables.pop(SHAPE)).hex())
+    counters = tables.pop(ENDPOINT_COUNTERS)
+    return Slot(number, tables, programs, read_array(tables.pop(SHAPE)).hex(), counters)

@@ -7,18 +7,21 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bpfence.errors import KernelError, PermissionMissing, VerifierError
-from bpfence.loader.clang import INSTRUCTION, Instructions, compiled
-from bpfence.loader.maps import NAME_LENGTH
+from bpfence.loader.clang import INSTRUCTION, Instructions
+from bpfence.loader.maps import NAME_LENGTH, Map, create_map, open_pinned
+from bpfence.loader.objects import ObjectStore, PrivateMap
 from bpfence.loader.syscalls import (
     BpfCall,
     Command,
     ObjectInfo,
+    ProgramById,
     ProgramLoad,
     ProgramTestRun,
     SocketBuffer,
@@ -26,6 +29,8 @@ from bpfence.loader.syscalls import (
 )
 
 SCHED_CLS = 3
+XDP = 6
+"""Kinds of programs, as the kernel numbers them."""
 LICENSE = b"Dual BSD/GPL"
 VERIFIER_LOG = 16 << 20
 USEFUL_LINES = 12
@@ -107,22 +112,29 @@ def load_programs(
     functions: Sequence[str],
     maps: Mapping[str, str | Path],
     defines: Mapping[str, int | str] | None = None,
+    store: ObjectStore | None = None,
+    kind: int = SCHED_CLS,
 ) -> dict[str, Program]:
-    """Compile ``text`` and load its ``functions`` as tc classifiers.
+    """Compile ``text`` and load its ``functions`` as programs of one kind, tc classifiers if not said.
 
     ``maps``: C map name -> where that map is pinned; the text finds the path in the macro ``PIN_<name>``. The caller
-    closes the programs. Raises CompileError, VerifierError (``log`` has everything the verifier said), KernelError,
-    FeatureMissing, PermissionMissing.
+    closes the programs. ``store``: where the compiled text is kept for the next time. Raises CompileError,
+    VerifierError (``log`` has everything the verifier said), KernelError, FeatureMissing, PermissionMissing.
     """
-    pins = {f"PIN_{name}": os.fspath(path) for name, path in maps.items()}
+    pins = {name: os.fspath(path) for name, path in maps.items()}
     missing = sorted(str(path) for path in maps.values() if not Path(path).exists())
     if missing:
         raise KernelError(f"no map is pinned at {', '.join(missing)}")
     loaded: dict[str, Program] = {}
     try:
-        with compiled(text, functions, {**(defines or {}), **pins}) as parts:
-            for part in parts:
-                loaded[part.name] = _load(part)
+        objects = (store or ObjectStore()).objects(text, functions, defines or {}, pins)
+        with ExitStack() as opened:
+            used = {name for item in objects for _, name in item.maps} & pins.keys()
+            descriptors = {name: opened.enter_context(open_pinned(pins[name])).fd for name in sorted(used)}
+            private = {made.name: made for item in objects for made in item.private}
+            descriptors |= {name: opened.enter_context(_make(made)).fd for name, made in private.items()}
+            for item in objects:
+                loaded[item.name] = _load(item.bound(descriptors), kind)
     except BaseException:
         for program in loaded.values():
             program.close()
@@ -130,22 +142,26 @@ def load_programs(
     return loaded
 
 
-def _load(part: Instructions) -> Program:
+def _make(made: PrivateMap) -> Map:
+    return create_map(made.kind, made.key_size, made.value_size, made.entries, made.flags, made.name)
+
+
+def _load(part: Instructions, kind: int) -> Program:
     began = time.perf_counter()
     try:
-        fd = _program_load(part, 0, 0, 0)
+        fd = _program_load(part, kind, 0, 0, 0)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise PermissionMissing(f"can't load {part.name}: {error.strerror}; run as root") from error
-        raise _rejection(part, error) from error
+        raise _rejection(part, kind, error) from error
     return Program(part.name, fd, time.perf_counter() - began)
 
 
-def _program_load(part: Instructions, level: int, log: int, log_size: int) -> int:
+def _program_load(part: Instructions, kind: int, level: int, log: int, log_size: int) -> int:
     code = ctypes.create_string_buffer(part.code, len(part.code))
     license_text = ctypes.create_string_buffer(LICENSE)
     attributes = ProgramLoad(
-        SCHED_CLS,
+        kind,
         len(part.code) // INSTRUCTION,
         address_of(code),
         address_of(license_text),
@@ -159,11 +175,11 @@ def _program_load(part: Instructions, level: int, log: int, log_size: int) -> in
     return BpfCall()(Command.PROG_LOAD, attributes)
 
 
-def _rejection(part: Instructions, error: OSError) -> KernelError:
+def _rejection(part: Instructions, kind: int, error: OSError) -> KernelError:
     """Load once more with the log on, for the reason."""
     log = ctypes.create_string_buffer(VERIFIER_LOG)
     try:
-        os.close(_program_load(part, 1, address_of(log), VERIFIER_LOG))
+        os.close(_program_load(part, kind, 1, address_of(log), VERIFIER_LOG))
     except OSError:
         text = log.value.decode(errors="replace")
         useful = [line for line in text.splitlines() if line and not line.startswith("processed ")]
@@ -191,16 +207,31 @@ def program_info(fd: int) -> ProgramInfo:
     )
 
 
+def program_by_id(number: int) -> Program | None:
+    """The program with a kernel id, open; None when it is gone. Raises KernelError."""
+    try:
+        fd = BpfCall()(Command.PROG_GET_FD_BY_ID, ProgramById(number))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise KernelError(f"can't open program {number}: {error.strerror}") from error
+    return Program(program_info(fd).name, fd)
+
+
 class TestRunner:
     """Runs one program on many packets: every structure is made once, a run costs a system call and little else."""
 
     __test__ = False  # pytest would take the name for a test class
     __slots__ = ("_attributes", "_call", "_context_in", "_context_out", "_data_out")
 
-    def __init__(self, program_fd: int, *, ifindex: int = 0, repeat: int = 1, keep_data: bool = False) -> None:
-        """``ifindex``: 0 or 1 is the loopback device; others must exist in the current network namespace."""
+    def __init__(
+        self, program_fd: int, *, ifindex: int = 0, repeat: int = 1, keep_data: bool = False, received: int = 0
+    ) -> None:
+        """``ifindex``: 0 or 1 is the loopback device; others must exist in the current network namespace.
+        ``received``: the interface by which the packet came to this machine; 0: by none.
+        """
         self._call = BpfCall()
-        self._context_in = SocketBuffer(ifindex=ifindex)
+        self._context_in = SocketBuffer(ifindex=ifindex, ingress_ifindex=received)
         self._context_out = SocketBuffer()
         self._data_out = ctypes.create_string_buffer(DATA_OUT if keep_data else 1)
         size = ctypes.sizeof(SocketBuffer)

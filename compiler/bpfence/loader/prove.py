@@ -7,11 +7,14 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import DIRECTION_PROGRAM
+from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction
+from bpfence.loader.counts import clear_counts
+from bpfence.loader.host_interfaces import HostInterface
 from bpfence.loader.maps import Map
 from bpfence.loader.node import Slot
 from bpfence.loader.probes import Probe
@@ -22,20 +25,36 @@ from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX, Packet
 TC_DROP = 2
 
 
-def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> dict[str, int]:
-    """Run every probe; returns how many packets that added to the counters, by reason. Raises KernelError at the
-    first that differs.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How many packets were sent, by reason. ``of_nobody``: those among them that the shared counters count."""
+
+    sent: dict[str, int]
+    of_nobody: dict[str, int]
+
+
+def prove(slot: Slot, probes: Iterable[Probe], connections: Map) -> Proof:
+    """Run every probe. Raises KernelError at the first that differs. The slot's own counters are zero afterwards.
 
     INVARIANT: the slot's generation is still zero, so an entry that a probe leaves in the shared connection table
     is older than every generation and would be decided again. It is removed all the same; flows that were there
     before stay.
     """
-    counts: Counter[str] = Counter()
-    for (direction, index), group in itertools.groupby(probes, key=lambda one: (one.direction, one.interface.index)):
-        runner = TestRunner(slot.programs[DIRECTION_PROGRAM[direction]].fd, ifindex=index)
+    sent: Counter[str] = Counter()
+    of_nobody: Counter[str] = Counter()
+    for (direction, index, received), group in itertools.groupby(probes, key=_place):
+        runner = TestRunner(slot.programs[DIRECTION_PROGRAM[direction]].fd, ifindex=index, received=received)
         for probe in group:
-            counts[probe.reason] += _run(runner, probe, connections)
-    return dict(counts)
+            count = _run(runner, probe, connections)
+            sent[probe.reason] += count
+            if isinstance(probe.interface, HostInterface) and probe.interface.number < 0:
+                of_nobody[probe.reason] += count
+    clear_counts(slot.counters)
+    return Proof(dict(sent), dict(of_nobody))
+
+
+def _place(probe: Probe) -> tuple[Direction, int, int]:
+    return probe.direction, probe.interface.index, probe.received
 
 
 def _run(runner: TestRunner, probe: Probe, connections: Map) -> int:

@@ -1,4 +1,4 @@
-"""What all generations share: the maps and the two dispatchers. Made at the first apply, gone with `unload`."""
+"""What all generations share: the maps and the dispatchers. Made at the first apply, gone with `unload`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import re
 from contextlib import ExitStack
 
-from bpfence.emit.program import DISPATCHER_PROGRAMS, SHARED_BY_DISPATCHERS
+from bpfence.emit.program import DISPATCHER_PROGRAMS, HOST_PROGRAMS, IDLE_PROGRAM, SHARED_BY_DISPATCHERS, XDP_DISPATCHER
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import RUNTIME, Pins, remove_pins
-from bpfence.loader.maps import create_array, open_pinned, pin, read_array, write_array
+from bpfence.loader.bpffs import RUNTIME, Pins, program_place, remove_pins
+from bpfence.loader.maps import create_array, open_pinned, pin, prog_array_set, read_array, write_array
 from bpfence.loader.node import Node, open_node
-from bpfence.loader.programs import load_programs
+from bpfence.loader.programs import SCHED_CLS, XDP, load_programs
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -24,15 +24,20 @@ def create_runtime(pins: Pins, dispatcher_text: str, undo: ExitStack, stack: Exi
         with create_shared_map(name) as made:
             pin(made.fd, pins.shared(name))
     maps = {name: pins.shared(name) for name in SHARED_BY_DISPATCHERS}
-    for name, program in load_programs(dispatcher_text, DISPATCHER_PROGRAMS, maps).items():
-        with program:
-            pin(program.fd, pins.shared(name))
+    for kind, names in ((SCHED_CLS, (*DISPATCHER_PROGRAMS, IDLE_PROGRAM)), (XDP, (XDP_DISPATCHER,))):
+        for name, program in load_programs(dispatcher_text, names, maps, kind=kind).items():
+            with program:
+                pin(program.fd, pins.shared(name))
     with create_array(RUNTIME, 32) as made:
         write_array(made, _hash(dispatcher_text))
         pin(made.fd, pins.shared(RUNTIME))
     node = open_node(pins, stack)
     if node is None:
         raise KernelError(f"what was just pinned below {pins.root} is gone again")
+    for slot in (0, 1):
+        for program_name in HOST_PROGRAMS:
+            array, index = program_place(slot, program_name)
+            prog_array_set(node.maps[array], index, node.idle.fd)
     return node
 
 

@@ -27,6 +27,7 @@ class SharedMap:
 SHARED_MAPS = {
     "active": SharedMap("array", 4, 8, 1, MMAPABLE),
     "programs": SharedMap("prog_array", 4, 4, PROGRAMS),
+    "xdp_programs": SharedMap("prog_array", 4, 4, 2),
     "connections": SharedMap("lru_hash", CONNECTION_KEY.size, CONNECTION.size, CONNECTIONS),
     "fragments": SharedMap("lru_hash", FRAGMENT_KEY.size, 8, FRAGMENTS),
     "counters": SharedMap("percpu_array", 4, 8, len(REASONS)),

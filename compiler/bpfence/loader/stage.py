@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.folder import check_hashes
-from bpfence.emit.program import SHARED_BY_SLOTS, SLOT_PROGRAMS
+from bpfence.emit.program import (
+    ENDPOINT_COUNTERS,
+    HOST_PROGRAMS,
+    SHARED_BY_SLOTS,
+    SLOT_PROGRAMS,
+    XDP_PROGRAMS,
+    slot_programs,
+)
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_index, remove_tree
+from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_place, remove_tree
+from bpfence.loader.counts import clear_counts, create_endpoint_counters, raw_counts, write_counts
 from bpfence.loader.kernel import kernel_hz
 from bpfence.loader.maps import Map, create_array, pin, prog_array_set, read_array, write_array
 from bpfence.loader.node import Active, Node, Slot, open_slot
-from bpfence.loader.programs import load_programs
+from bpfence.loader.objects import ObjectStore
+from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs
 from bpfence.plan.plan import Features, Geometry, Plan
 
 GRACE_SECONDS = 0.05
@@ -42,9 +52,6 @@ def check_artefact(artefact: Artefact) -> None:
     """The artefact's hashes hold, and its tables are exactly those of its plan. Raises BpfenceError."""
     check_hashes(artefact)
     manifest = artefact.manifest
-    if manifest.hosts:
-        names = ", ".join(host.name for host in manifest.hosts[:5])
-        raise KernelError(f"host endpoints and policies of hosts are not enforced by this version: {names}")
     try:
         plan = Plan(Features(**manifest.features), Geometry(**manifest.geometry))
         wanted = {spec.name: spec.size for spec in plan.tables()}
@@ -70,22 +77,32 @@ def wait_for_packets(committed: float) -> None:
         time.sleep(min(left, GRACE_SECONDS))
 
 
-def stage(node: Node, number: int, artefact: Artefact, interfaces: bytes, undo: ExitStack, stack: ExitStack) -> Staged:
-    """Put the artefact into slot ``number``. ``interfaces``: image of that table, a fact of this node.
+def stage(
+    node: Node,
+    number: int,
+    artefact: Artefact,
+    own: Mapping[str, bytes],
+    undo: ExitStack,
+    stack: ExitStack,
+    store: ObjectStore | None = None,
+) -> Staged:
+    """Put the artefact into slot ``number``. ``own``: images of the tables that are facts of this node; ``store``:
+    where compiled programs are kept.
 
     Programs are loaded only when the slot holds others. Raises KernelError; ``undo`` then restores the slot.
     """
-    images = {**artefact.tables, "interfaces": interfaces}
+    images = {**artefact.tables, **own}
     old = node.slots.get(number)
     if old is not None and _same_shape(old, artefact):
         return _refill(old, images, undo)
-    return _replace(node, number, artefact, images, undo, stack)
+    return _replace(node, number, (artefact, store or ObjectStore()), images, undo, stack)
 
 
 def _same_shape(slot: Slot, artefact: Artefact) -> bool:
     sizes = {name: table.info.value_size for name, table in slot.tables.items()}
     wanted = {entry.name: entry.size for entry in artefact.manifest.tables}
-    return slot.shape == artefact.manifest.shape and sizes == wanted and set(slot.programs) == set(SLOT_PROGRAMS)
+    programs = {name for names in slot_programs(Features(**artefact.manifest.features)).values() for name in names}
+    return slot.shape == artefact.manifest.shape and sizes == wanted and set(slot.programs) == programs
 
 
 def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
@@ -93,6 +110,8 @@ def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
     generation = slot.generation
     undo.callback(slot.set_generation, generation)
     slot.set_generation(0)
+    undo.callback(write_counts, slot.counters, raw_counts(slot.counters))
+    clear_counts(slot.counters)
     written = 0
     for name, table in slot.tables.items():
         before = read_array(table)
@@ -105,16 +124,24 @@ def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
 
 
 def _replace(
-    node: Node, number: int, artefact: Artefact, images: dict[str, bytes], undo: ExitStack, stack: ExitStack
+    node: Node,
+    number: int,
+    made: tuple[Artefact, ObjectStore],
+    images: dict[str, bytes],
+    undo: ExitStack,
+    stack: ExitStack,
 ) -> Staged:
     """New maps and programs, made beside the slot's old pins; these step aside until the commit."""
     pins = node.pins
+    artefact, store = made
     folder, place, aside = pins.staging(number), pins.slot(number), pins.retired(number)
     make_folder(folder)
     undo.callback(remove_tree, folder)
     for name, image in images.items():
         _make_table(folder / name, name, image)
-    _load(pins, folder, artefact)
+    with create_endpoint_counters(Geometry(**artefact.manifest.geometry)) as made_counters:
+        pin(made_counters.fd, folder / ENDPOINT_COUNTERS)
+    _load(pins, folder, artefact, store)
     _make_table(folder / SHAPE, SHAPE, bytes.fromhex(artefact.manifest.shape))
     remove_tree(aside)
     if place.exists():
@@ -134,30 +161,35 @@ def _make_table(path: Path, name: str, image: bytes) -> None:
         pin(table.fd, path)
 
 
-def _load(pins: Pins, folder: Path, artefact: Artefact) -> None:
+def _load(pins: Pins, folder: Path, artefact: Artefact, store: ObjectStore) -> None:
     """Compile, load and pin the slot's programs, bound to the slot's tables and the shared maps."""
     maps = {entry.name: folder / entry.name for entry in artefact.manifest.tables}
     maps |= {name: pins.shared(name) for name in SHARED_BY_SLOTS}
-    programs = load_programs(artefact.programs["workload.c"], SLOT_PROGRAMS, maps, {"HZ": kernel_hz()})
-    for name, program in programs.items():
-        with program:
-            pin(program.fd, folder / name)
+    maps[ENDPOINT_COUNTERS] = folder / ENDPOINT_COUNTERS
+    for file, functions in slot_programs(Features(**artefact.manifest.features)).items():
+        kind = XDP if functions == XDP_PROGRAMS else SCHED_CLS
+        programs = load_programs(artefact.programs[file], functions, maps, {"HZ": kernel_hz()}, store, kind)
+        for name, program in programs.items():
+            with program:
+                pin(program.fd, folder / name)
 
 
 def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
     """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
     old = node.slots.get(slot.number)
-    for name, program in slot.programs.items():
-        index = program_index(slot.number, name)
-        prog_array_set(node.maps["programs"], index, program.fd)
-        if old is not None and name in old.programs:
-            undo.callback(prog_array_set, node.maps["programs"], index, old.programs[name].fd)
-        else:
-            undo.callback(_clear_program, node.maps["programs"], index)
+    before = {} if old is None else old.programs
+    idle = dict.fromkeys(HOST_PROGRAMS, node.idle)
+    for name in SLOT_PROGRAMS:
+        array, index = program_place(slot.number, name)
+        _put_program(node.maps[array], index, slot.programs.get(name, idle.get(name)))
+        undo.callback(_put_program, node.maps[array], index, before.get(name, idle.get(name)))
 
 
-def _clear_program(programs: Map, index: int) -> None:
-    programs.delete(index.to_bytes(4, "little"))
+def _put_program(programs: Map, index: int, program: Program | None) -> None:
+    if program is None:
+        programs.delete(index.to_bytes(4, "little"))
+    else:
+        prog_array_set(programs, index, program.fd)
 
 
 def drop_leftovers(pins: Pins) -> None:

@@ -25,11 +25,12 @@ class _Model(BaseModel):
 
 
 class AttachedInterface(_Model):
-    """An interface that carries our dispatchers."""
+    """An interface that carries our dispatchers. ``xdp``: the mode of the one before the stack, empty for none."""
 
     index: int
     name: str
     endpoint: str
+    xdp: str = ""
 
 
 class GenerationRecord(_Model):
@@ -48,7 +49,8 @@ class NodeState(_Model):
 
     ``network``: inode of the network namespace. ``mounted``: the bpf file system that we mounted. ``qdiscs``:
     interfaces whose clsact is ours. ``committed``: CLOCK_BOOTTIME of the last commit, in seconds. ``probes``:
-    packets that proofs added to the counters, by reason.
+    packets that proofs added to the shared counters, by reason. ``folded``: packets that endpoints of generations
+    without a slot have had, by reason; ``folded_generation``: the last of these generations.
     """
 
     format_version: str = "1.0"
@@ -58,6 +60,8 @@ class NodeState(_Model):
     mounted: str = ""
     qdiscs: tuple[int, ...] = ()
     probes: dict[str, int] = {}
+    folded: dict[str, int] = {}
+    folded_generation: int = 0
     generations: tuple[GenerationRecord, ...] = ()
 
     def record(self, number: int) -> GenerationRecord | None:
@@ -80,6 +84,11 @@ class StateFolder:
             (self.root / "generations").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise KernelError(f"can't make {self.root}: {error.strerror}") from error
+
+    @property
+    def objects(self) -> Path:
+        """Where compiled programs are kept for the next time; anything in it may be removed."""
+        return self.root / "objects"
 
     def restore_on(self, undo: ExitStack) -> None:
         """Let ``undo`` put node.json back as it is now."""
@@ -134,6 +143,7 @@ class StateFolder:
     def remove(self) -> None:
         """Remove the folder and everything that is ours in it; the lock file goes last."""
         shutil.rmtree(self.root / "generations", ignore_errors=True)
+        shutil.rmtree(self.objects, ignore_errors=True)
         for name in ("node.json", "node.json.new", "lock"):
             (self.root / name).unlink(missing_ok=True)
         if self.root.is_dir() and not any(self.root.iterdir()):

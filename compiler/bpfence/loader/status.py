@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,31 +10,38 @@ from typing import Any
 from bpfence.emit.artefact import EndpointEntry, Manifest, TableEntry
 from bpfence.emit.folder import MANIFEST
 from bpfence.errors import KernelError
-from bpfence.loader.attach import DIRECTIONS, Attachment, own_attachments, survey_hooks
-from bpfence.loader.bpffs import program_index
-from bpfence.loader.interfaces import discover_interfaces, read_interface_table
+from bpfence.loader.attach import Attachment, own_attachments, survey_hooks
+from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, program_place
+from bpfence.loader.connections import ConnectionsFill, connections_fill
+from bpfence.loader.counts import Counts, endpoint_counts, shared_counts, slot_counts, sum_counts
+from bpfence.loader.host_status import HostFacts, HostStatus, hook_drift, host_statuses, place_drift
+from bpfence.loader.interfaces import discover, read_interface_table
 from bpfence.loader.kernel import require_kernel
-from bpfence.loader.maps import Map, read_array, read_per_cpu
+from bpfence.loader.maps import read_array
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import GENERATION_SIZE, Node, NodePaths, Slot, open_node
 from bpfence.loader.programs import program_info
 from bpfence.loader.state import NodeState
 from bpfence.loader.transaction import check_same_network
-from bpfence.plan.layout import PASSING, REASONS
+from bpfence.plan.layout import PASSING
 
-MOST_COUNTED = 50_000
-"""Connections are counted one by one; beyond this many the count is given as a lower bound."""
+FACTS_OF_THE_NODE = ("interfaces", "local_addresses")
+"""Tables that the loader fills."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a dispatcher."""
+    """A local endpoint; ``interface`` is empty when none is in force. ``hooks``: directions with a dispatcher.
+    ``passed``, ``drops``: its packets by reason since the generation is in force.
+    """
 
     name: str
     addresses: tuple[str, ...]
     interface: str
     index: int
     hooks: tuple[str, ...]
+    passed: dict[str, int]
+    drops: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +65,9 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionsStatus:
-    """``complete`` False: at least so many."""
-
-    count: int
-    capacity: int
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StatusReport:
-    """``since``: seconds of the Unix epoch, 0 when unknown. ``drift``: one line for each difference between kernel
-    and artefact.
+    """``since``: seconds of the Unix epoch, 0 when unknown. ``passed``, ``drops``: packets by reason since bpfence was
+    loaded. ``drift``: one line for each difference between kernel and artefact.
     """
 
     loaded: bool
@@ -80,9 +77,10 @@ class StatusReport:
     node: str = ""
     policies: tuple[str, ...] = ()
     endpoints: tuple[EndpointStatus, ...] = ()
+    hosts: tuple[HostStatus, ...] = ()
     programs: tuple[ProgramStatus, ...] = ()
     tables: tuple[TableStatus, ...] = ()
-    connections: ConnectionsStatus | None = None
+    connections: ConnectionsFill | None = None
     passed: dict[str, int] | None = None
     drops: dict[str, int] | None = None
     standby: int = 0
@@ -111,21 +109,24 @@ def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netl
     slot = node.slots[active.slot]
     record = state.record(active.generation)
     other = node.slots.get(1 - active.slot)
-    indices = {
-        endpoint: index for index, endpoint in read_interface_table(read_array(slot.tables["interfaces"])).items()
-    }
+    interfaces = read_interface_table(read_array(slot.tables["interfaces"]))
+    indices = {endpoint: index for index, endpoint in interfaces.items()}
     hooks = survey_hooks(netlink)
     attached = own_attachments(hooks, node.program_ids)
+    facts = HostFacts(manifest, slot, interfaces, hooks, attached) if manifest else None
+    hosts = host_statuses(facts) if facts else ()
     known = manifest.endpoints if manifest else ()
-    endpoints = tuple(_endpoint(entry, indices.get(entry.id, 0), hooks.names, attached) for entry in known)
-    passed, drops = _counters(node.maps["counters"], state.probes)
+    endpoints = tuple(_endpoint(entry, indices.get(entry.id, 0), hooks.names, attached, slot) for entry in known)
+    passed, drops = by_verdict(all_counts(node, state))
+    connections = connections_fill(node.maps["connections"])
     warnings, moved = (
-        _places(known, indices, netlink) if manifest else (("the artefact in force is no longer on disk",), ())
+        _places(facts, indices, netlink) if facts else (("the artefact in force is no longer on disk",), ())
     )
     drift = (
         *(_drift(slot, active.generation, manifest) if manifest else ()),
         *_program_drift(node, slot),
         *_hook_drift(endpoints),
+        *hook_drift(hosts, record),
         *moved,
     )
     return StatusReport(
@@ -136,14 +137,15 @@ def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netl
         node=manifest.node if manifest else "",
         policies=manifest.policies if manifest else (),
         endpoints=endpoints,
+        hosts=hosts,
         programs=_programs(node, slot),
-        tables=tuple(_table(entry, len(indices)) for entry in (manifest.tables if manifest else ())),
-        connections=_connections(node.maps["connections"]),
+        tables=tuple(_table(entry, len(interfaces)) for entry in (manifest.tables if manifest else ())),
+        connections=connections,
         passed=passed,
         drops=drops,
         standby=other.generation if other else 0,
         drift=drift,
-        warnings=warnings,
+        warnings=(*warnings, *_crowd(connections)),
     )
 
 
@@ -154,9 +156,13 @@ def _manifest(paths: NodePaths, generation: int) -> Manifest | None:
         return None
 
 
-def _endpoint(entry: EndpointEntry, index: int, names: Any, attached: frozenset[Attachment]) -> EndpointStatus:
-    hooks = tuple(direction for direction in DIRECTIONS if Attachment(index, direction) in attached)
-    return EndpointStatus(entry.name, entry.addresses, names.get(index, "") if index else "", index, hooks)
+def _endpoint(
+    entry: EndpointEntry, index: int, names: Any, attached: frozenset[Attachment], slot: Slot
+) -> EndpointStatus:
+    hooks = tuple(direction for direction in WORKLOAD_DIRECTIONS if Attachment(index, direction) in attached)
+    name = names.get(index, "") if index else ""
+    passed, drops = by_verdict(endpoint_counts(slot.counters, entry.id))
+    return EndpointStatus(entry.name, entry.addresses, name, index, hooks, passed, drops)
 
 
 def _programs(node: Node, slot: Slot) -> tuple[ProgramStatus, ...]:
@@ -169,18 +175,28 @@ def _table(entry: TableEntry, interfaces: int) -> TableStatus:
     return TableStatus(entry.name, entry.size, interfaces if entry.name == "interfaces" else entry.used, entry.count)
 
 
-def _connections(connections: Map) -> ConnectionsStatus:
-    count = sum(1 for _ in itertools.islice(connections.iterate(), MOST_COUNTED + 1))
-    return ConnectionsStatus(min(count, MOST_COUNTED), connections.info.entries, count <= MOST_COUNTED)
+def _crowd(fill: ConnectionsFill) -> tuple[str, ...]:
+    if not fill.crowded:
+        return ()
+    return (
+        f"{fill.live} live flows for {fill.capacity} places in the connection table: those idle longest are forgotten",
+    )
 
 
-def _counters(counters: Map, probes: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Packets that passed and packets that were dropped, by reason; without those that proofs sent."""
-    seen = {
-        reason: max(0, read_per_cpu(counters, place) - probes.get(reason, 0)) for place, reason in enumerate(REASONS)
-    }
-    passed = {reason: count for reason, count in seen.items() if reason in PASSING}
-    return passed, {reason: count for reason, count in seen.items() if reason not in PASSING}
+def all_counts(node: Node, state: NodeState) -> Counts:
+    """Packets since bpfence was loaded, without those of proofs: of nobody, of both slots, of generations before."""
+    slots = (slot for slot in node.slots.values() if slot.generation not in (0, state.folded_generation))
+    probes = {reason: -count for reason, count in state.probes.items()}
+    counts = sum_counts(
+        shared_counts(node.maps["counters"]), probes, state.folded, *(slot_counts(slot.counters) for slot in slots)
+    )
+    return {reason: max(0, count) for reason, count in counts.items()}
+
+
+def by_verdict(counts: Counts) -> tuple[Counts, Counts]:
+    """Packets that passed and packets that were dropped, by reason."""
+    passed = {reason: count for reason, count in counts.items() if reason in PASSING}
+    return passed, {reason: count for reason, count in counts.items() if reason not in PASSING}
 
 
 def _drift(slot: Slot, generation: int, manifest: Manifest) -> tuple[str, ...]:
@@ -196,7 +212,7 @@ def _drift(slot: Slot, generation: int, manifest: Manifest) -> tuple[str, ...]:
             if slot.generation != generation:
                 lines.append(f"the slot's header says generation {slot.generation}")
             image = bytes(GENERATION_SIZE) + image[GENERATION_SIZE:]
-        if entry.name != "interfaces" and hashlib.sha256(image).hexdigest() != entry.sha256:
+        if entry.name not in FACTS_OF_THE_NODE and hashlib.sha256(image).hexdigest() != entry.sha256:
             lines.append(f"table {entry.name} differs from the artefact")
     return tuple(lines)
 
@@ -205,7 +221,8 @@ def _program_drift(node: Node, slot: Slot) -> tuple[str, ...]:
     """The program array must hold what is pinned."""
     lines = []
     for name, program in slot.programs.items():
-        held = node.maps["programs"].lookup(program_index(slot.number, name).to_bytes(4, "little"))
+        array, index = program_place(slot.number, name)
+        held = node.maps[array].lookup(index.to_bytes(4, "little"))
         if held is None or int.from_bytes(held, "little") != program_info(program.fd).id:
             lines.append(f"program {name} is not where the dispatchers jump to")
     return tuple(lines)
@@ -215,17 +232,15 @@ def _hook_drift(endpoints: tuple[EndpointStatus, ...]) -> tuple[str, ...]:
     return tuple(
         f"{item.name}: no dispatcher at the {direction} hook of {item.interface or f'interface {item.index} (gone)'}"
         for item in endpoints
-        for direction in DIRECTIONS
+        for direction in WORKLOAD_DIRECTIONS
         if item.index and direction not in item.hooks
     )
 
 
-def _places(
-    known: tuple[EndpointEntry, ...], indices: dict[int, int], netlink: Netlink
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _places(facts: HostFacts, indices: dict[int, int], netlink: Netlink) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(warnings, drift): endpoints without an interface, and endpoints whose interface is now another one."""
     try:
-        discovery = discover_interfaces(known, netlink)
+        discovery = discover(facts.manifest, netlink)
     except KernelError as error:
         return (str(error),), ()
     moved = tuple(
@@ -233,4 +248,4 @@ def _places(
         for item in discovery.found
         if indices.get(item.endpoint.id) != item.index
     )
-    return discovery.warnings, moved
+    return discovery.warnings, (*moved, *place_drift(facts, discovery))

@@ -33,6 +33,7 @@ class Command(IntEnum):
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_TEST_RUN = 10
+    PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
     MAP_LOOKUP_BATCH = 24
@@ -138,6 +139,16 @@ class ProgramQuery(ctypes.Structure):
     )
 
 
+class ProgramById(ctypes.Structure):
+    """Arguments of PROG_GET_FD_BY_ID."""
+
+    _fields_ = (
+        ("prog_id", ctypes.c_uint32),
+        ("next_id", ctypes.c_uint32),
+        ("open_flags", ctypes.c_uint32),
+    )
+
+
 class ProgramTestRun(ctypes.Structure):
     """Arguments of PROG_TEST_RUN."""
 
@@ -178,7 +189,17 @@ class SocketBuffer(ctypes.Structure):
     )
 
 
-Attributes = MapCreate | MapElement | MapBatch | ObjectPath | ObjectInfo | ProgramLoad | ProgramQuery | ProgramTestRun
+Attributes = (
+    MapCreate
+    | MapElement
+    | MapBatch
+    | ObjectPath
+    | ObjectInfo
+    | ProgramLoad
+    | ProgramQuery
+    | ProgramById
+    | ProgramTestRun
+)
 
 
 class BpfCall:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -19,7 +18,6 @@ from bpfence.emit.artefact import Artefact, Manifest
 from bpfence.emit.folder import MANIFEST, write_artefact
 from bpfence.errors import KernelError
 from bpfence.loader.attach import (
-    DIRECTIONS,
     Attachment,
     Hooks,
     attach_dispatchers,
@@ -27,19 +25,23 @@ from bpfence.loader.attach import (
     foreign_filters,
     own_attachments,
     refuse_conflicts,
+    refuse_xdp_conflicts,
     survey_hooks,
 )
-from bpfence.loader.bpffs import ensure_root
-from bpfence.loader.guard import refuse_lock_out
-from bpfence.loader.interfaces import Discovery, discover_interfaces, interface_table, read_interface_table
+from bpfence.loader.bpffs import XDP_HOOK, ensure_root
+from bpfence.loader.counts import slot_counts, sum_counts
+from bpfence.loader.guard import refuse_host_lock_out, refuse_lock_out
+from bpfence.loader.host_probes import make_host_probes
+from bpfence.loader.interfaces import Discovery, discover, own_addresses, own_tables, read_interface_table
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.lock import node_lock
 from bpfence.loader.maps import read_array
 from bpfence.loader.namespaces import current_inode
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Active, Node, NodePaths, open_node
+from bpfence.loader.objects import ObjectStore
 from bpfence.loader.probes import make_probes
-from bpfence.loader.prove import prove
+from bpfence.loader.prove import Proof, prove
 from bpfence.loader.runtime import check_runtime, create_runtime
 from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage, wait_for_packets
 from bpfence.loader.state import AttachedInterface, GenerationRecord, NodeState
@@ -114,10 +116,10 @@ def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None =
         folder.ensure(undo)
         stack.enter_context(node_lock(settings.paths.state))
         transaction = _prepare(artefact, settings, undo, stack, watch)
-        report = _run(transaction)
+        report, proof = _run(transaction)
         if settings.dry_run:
             undo.close()
-            _remember_probes(transaction, report)
+            _remember_probes(transaction, report.before, proof)
         undo.pop_all()
     return report
 
@@ -130,12 +132,16 @@ def _prepare(
     netlink = stack.enter_context(Netlink())
     with watch.stage("preflight"):
         state = folder.read()
-        discovery = discover_interfaces(artefact.manifest.endpoints, netlink)
-        interface_table(discovery.found, artefact.manifest.geometry["interfaces"])
+        discovery = discover(artefact.manifest, netlink)
+        own_tables(artefact.manifest, discovery)
+        if not settings.force:
+            refuse_host_lock_out(artefact, discovery.hosts, netlink.own_addresses(), os.environ)
         node = open_node(pins, stack)
         check_same_network(node, state)
         hooks = survey_hooks(netlink)
-        refuse_conflicts(hooks, _indices(discovery), node.program_ids if node else {})
+        ours = node.program_ids if node else {}
+        refuse_conflicts(hooks, _indices(discovery), ours)
+        refuse_xdp_conflicts(hooks, {item.index for item in discovery.hosts if item.drops_early}, ours)
     with watch.stage("kernel"):
         folder.restore_on(undo)
         if node is None:
@@ -149,16 +155,21 @@ def _prepare(
     return _Transaction(artefact, settings, netlink, node, state, survey_hooks(netlink), discovery, undo, stack, watch)
 
 
-def _run(t: _Transaction) -> ApplyReport:
+def _run(t: _Transaction) -> tuple[ApplyReport, Proof]:
     """Stage, prove, attach, commit, tidy up."""
     active = t.node.active
     before = _manifest_of(t, active.generation)
     with t.watch.stage("kernel"):
         wait_for_packets(t.state.committed)
-        table = interface_table(t.discovery.found, t.artefact.manifest.geometry["interfaces"])
-        staged = stage(t.node, choose_slot(active), t.artefact, table, t.undo, t.stack)
+        own = own_tables(t.artefact.manifest, t.discovery)
+        store = ObjectStore(t.settings.paths.folder.objects)
+        number = choose_slot(active)
+        _keep_counts(t, number)
+        staged = stage(t.node, number, t.artefact, own, t.undo, t.stack, store)
     with t.watch.stage("prove"):
-        counts = prove(staged.slot, make_probes(t.artefact, t.discovery.found), t.node.maps["connections"])
+        there = own_addresses(t.artefact.manifest, t.discovery)
+        probes = (*make_probes(t.artefact, t.discovery.found, there), *make_host_probes(t.artefact, t.discovery))
+        proof = prove(staged.slot, probes, t.node.maps["connections"])
     with t.watch.stage("kernel"):
         missing, retired = _missing(t), _retired(t)
         generation = 1 + max(
@@ -166,23 +177,36 @@ def _run(t: _Transaction) -> ApplyReport:
         )
         late: tuple[str, ...] = ()
         if not t.settings.dry_run:
-            _attach(t, missing, counts)
+            late = _attach(t, missing, proof)
             _commit(t, staged, generation)
-            late = _tidy(t, retired, generation)
-    return _report(t, staged, (generation, active.generation), before, (missing, retired), late, counts)
+            late = (*late, *_tidy(t, retired, generation))
+    report = _report(t, staged, (generation, active.generation), before, (missing, retired), late, proof.sent)
+    return report, proof
 
 
-def _attach(t: _Transaction, missing: frozenset[Attachment], counts: Mapping[str, int]) -> None:
+def _keep_counts(t: _Transaction, number: int) -> None:
+    """What the slot's generation has counted is written down before the slot gets another.
+
+    The generation's number goes with it: whoever adds up knows then which slot is in the sum already.
+    """
+    slot = t.node.slots.get(number)
+    generation = slot.generation if slot else 0
+    if slot is None or generation in (0, t.state.folded_generation):
+        return
+    t.write_state(folded=sum_counts(t.state.folded, slot_counts(slot.counters)), folded_generation=generation)
+
+
+def _attach(t: _Transaction, missing: frozenset[Attachment], proof: Proof) -> tuple[str, ...]:
     """Dispatchers on interfaces that have none. The active slot does not know these interfaces: their packets pass
     until the commit.
     """
-    t.write_state(probes=_sum(t.state.probes, counts))
+    t.write_state(probes=sum_counts(t.state.probes, proof.of_nobody))
 
     def record(index: int) -> None:
         t.write_state(qdiscs=tuple(sorted({*t.state.qdiscs, index})))
 
     programs = {direction: program.fd for direction, program in t.node.dispatchers.items()}
-    attach_dispatchers(t.netlink, missing, t.hooks, programs, t.undo, record)
+    return attach_dispatchers(t.netlink, missing, t.hooks, programs, t.undo, record)
 
 
 def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
@@ -190,8 +214,10 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     folder, manifest = t.settings.paths.folder, t.artefact.manifest
     t.undo.callback(folder.forget, generation)
     write_artefact(t.artefact, folder.generation(generation))
+    xdp = {item.index: item.mode for item in t.netlink.xdp_programs() if item.program == t.node.program_ids[XDP_HOOK]}
     interfaces = tuple(
-        AttachedInterface(index=one.index, name=one.name, endpoint=one.endpoint.name) for one in t.discovery.found
+        AttachedInterface(index=one.index, name=one.name, endpoint=one.title, xdp=xdp.get(one.index, ""))
+        for one in t.discovery.places
     )
     record = GenerationRecord(
         number=generation, since=time.time(), content=manifest.content, shape=manifest.shape,
@@ -241,17 +267,19 @@ def check_same_network(node: Node | None, state: NodeState) -> None:
 
 
 def _indices(discovery: Discovery) -> set[int]:
-    return {item.index for item in discovery.found}
+    return {item.index for item in discovery.places}
+
+
+def _wanted(t: _Transaction) -> frozenset[Attachment]:
+    return frozenset(Attachment(item.index, way) for item in t.discovery.places for way in item.directions)
 
 
 def _missing(t: _Transaction) -> frozenset[Attachment]:
-    wanted = {Attachment(index, direction) for index in _indices(t.discovery) for direction in DIRECTIONS}
-    return frozenset(wanted) - own_attachments(t.hooks, t.node.program_ids)
+    return _wanted(t) - own_attachments(t.hooks, t.node.program_ids)
 
 
 def _retired(t: _Transaction) -> frozenset[Attachment]:
-    wanted = _indices(t.discovery)
-    return frozenset(item for item in own_attachments(t.hooks, t.node.program_ids) if item.index not in wanted)
+    return own_attachments(t.hooks, t.node.program_ids) - _wanted(t)
 
 
 def _manifest_of(t: _Transaction, generation: int) -> Manifest | None:
@@ -263,16 +291,12 @@ def _manifest_of(t: _Transaction, generation: int) -> Manifest | None:
         return None
 
 
-def _remember_probes(t: _Transaction, report: ApplyReport) -> None:
-    """A dry run on a loaded node leaves no trace but counted packets; `status` takes them off again."""
-    if report.before:
+def _remember_probes(t: _Transaction, before: int, proof: Proof) -> None:
+    """A dry run on a loaded node leaves no trace but packets in the shared counters; `status` takes them off again."""
+    if before and proof.of_nobody:
         folder = t.settings.paths.folder
         state = folder.read()
-        folder.write(state.model_copy(update={"probes": _sum(state.probes, report.probes)}))
-
-
-def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {reason: before.get(reason, 0) + more.get(reason, 0) for reason in sorted({*before, *more})}
+        folder.write(state.model_copy(update={"probes": sum_counts(state.probes, proof.of_nobody)}))
 
 
 def _report(
@@ -284,7 +308,7 @@ def _report(
     late: tuple[str, ...],
     counts: dict[str, int],
 ) -> ApplyReport:
-    owners = {item.index: f"{item.name} ({item.endpoint.name})" for item in t.discovery.found}
+    owners = {item.index: f"{item.name} ({item.title})" for item in t.discovery.places}
     new, old = set(t.artefact.manifest.policies), set(before.policies if before else ())
     attached, detached = ({item.index for item in items} for items in moved)
     return ApplyReport(

@@ -10,29 +10,34 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
 
-from bpfence.emit.artefact import Artefact, EndpointEntry
+from bpfence.emit.artefact import Artefact, EndpointEntry, HostEntry
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import DIRECTION_PROGRAM, Pins, ensure_root, remove_tree
-from bpfence.loader.frames import first_frame
+from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction, Pins, ensure_root, remove_tree
+from bpfence.loader.frames import ACK, SYN, SYN_ACK, error_frame, first_frame
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import write_array
 from bpfence.loader.node import Node, Slot
+from bpfence.loader.objects import ObjectStore
 from bpfence.loader.programs import TestRunner
 from bpfence.loader.prove import TC_DROP, connection_key
 from bpfence.loader.runtime import create_runtime
 from bpfence.loader.stage import stage
-from bpfence.plan.layout import INTERFACE, INTERFACE_HASH
-from bpfence.simulate.simulator import Packet
+from bpfence.plan.layout import HOST_INTERFACE, INTERFACE, INTERFACE_HASH
+from bpfence.simulate.hosts import Crossing
+from bpfence.simulate.simulator import Packet, answer_of
 
 TRIALS = Path("/sys/fs/bpf")
 TRIAL_PREFIX = "bpfence-trial-"
 """followed by the process's number"""
 LOOPBACK = 1
 """the interface that a test run's packets come from when none is named"""
+_ROUTER = {4: ip_address("192.0.2.254"), 6: ip_address("2001:db8::fe")}
+"""somebody on the way"""
 
 
 class Trial:
@@ -44,6 +49,8 @@ class Trial:
         self._connections = node.maps["connections"]
         self._slot: Slot | None = None
         self._endpoints: dict[str, EndpointEntry] = {}
+        self._hosts: tuple[HostEntry, ...] = ()
+        self._store = ObjectStore()
         self._room = 0
         self._content = ""
 
@@ -53,9 +60,11 @@ class Trial:
             return
         self._content = ""
         self._endpoints = {entry.name: entry for entry in artefact.manifest.endpoints}
+        self._hosts = artefact.manifest.hosts
         self._room = artefact.manifest.geometry["interfaces"]
         with ExitStack() as undo:
-            slot = stage(self._node, 0, artefact, loopback_interfaces(self._room, 0), undo, self._stack).slot
+            own = {"interfaces": loopback_interfaces(self._room, 0)}
+            slot = stage(self._node, 0, artefact, own, undo, self._stack, self._store).slot
             undo.pop_all()  # nothing to go back to: the whole trial is removed at its end
         slot.set_generation(1)
         self._slot = slot
@@ -81,17 +90,73 @@ class Trial:
             answers[number] = self._run(runner, packet)
         return answers
 
+    def crosses(self, crossings: Sequence[Crossing]) -> list[bool]:
+        """Whether the first packet of a flow passes each hook on its way."""
+        return [self._cross(item) for item in crossings]
+
+    def _cross(self, item: Crossing) -> bool:
+        slot = self._slot
+        if slot is None:
+            raise KernelError("no artefact is loaded for the trial")
+        direction: Direction = "egress" if item.packet.direction == "egress" else "ingress"
+        if not item.workload:
+            direction = "host-egress" if direction == "egress" else "host-ingress"
+            if "host_ingress" not in slot.programs:
+                return True
+        write_array(slot.tables["interfaces"], loopback_interfaces(self._room, self._value(item)))
+        received = 0 if item.party and item.packet.direction == ("egress" if not item.workload else "ingress") else 1
+        return self._run(TestRunner(slot.programs[DIRECTION_PROGRAM[direction]].fd, received=received), item.packet)
+
+    def _value(self, item: Crossing) -> int:
+        if item.workload:
+            return self._endpoints[item.workload].id
+        return HOST_INTERFACE | (0 if item.host is None else self._hosts.index(item.host) + 1)
+
     def interfaces(self, endpoint: str) -> bytes:
         """The interface table with the endpoint behind the loopback interface."""
         return loopback_interfaces(self._room, self._endpoints[endpoint].id)
 
+    def exchanges(self, packets: Sequence[Packet]) -> list[tuple[bool, ...]]:
+        """What passes of the exchange that each packet begins: itself, the answer, itself again as data, and errors
+        about it from the peer and from a router.
+        """
+        return [self._exchange(packet) for packet in packets]
+
+    def _exchange(self, packet: Packet) -> tuple[bool, ...]:
+        slot = self._slot
+        if slot is None:
+            raise KernelError("no artefact is loaded for the trial")
+        write_array(slot.tables["interfaces"], self.interfaces(packet.endpoint))
+        reply = answer_of(packet)
+        there = TestRunner(slot.programs[DIRECTION_PROGRAM["egress" if packet.direction == "egress" else "ingress"]].fd)
+        back = TestRunner(slot.programs[DIRECTION_PROGRAM["egress" if reply.direction == "egress" else "ingress"]].fd)
+        request, towards = _frame(packet), (packet.peer, packet.own)
+        router = _ROUTER[packet.own.version]
+        if packet.direction == "ingress":
+            towards = packet.own, packet.peer
+        steps = (
+            (there, request),
+            (back, _frame(reply, SYN_ACK)),
+            (there, _frame(packet, ACK)),
+            (back, error_frame(*towards, request)),
+            *([(back, error_frame(router, packet.own, request))] if packet.direction == "egress" else []),
+        )
+        answers = tuple(runner.run(frame) != TC_DROP for runner, frame in steps)
+        for opener in (packet, reply):
+            self._connections.delete(connection_key(opener, LOOPBACK))
+        return answers
+
     def _run(self, runner: TestRunner, packet: Packet) -> bool:
-        ends = (packet.own, packet.peer) if packet.direction == "egress" else (packet.peer, packet.own)
-        ports = (packet.source_port, packet.destination_port, packet.icmp_type, packet.icmp_code)
-        passed = runner.run(first_frame(*ends, packet.protocol, *ports)) != TC_DROP
+        passed = runner.run(_frame(packet)) != TC_DROP
         if passed:
             self._connections.delete(connection_key(packet, LOOPBACK))
         return passed
+
+
+def _frame(packet: Packet, tcp_flags: int = SYN) -> bytes:
+    ends = (packet.own, packet.peer) if packet.direction == "egress" else (packet.peer, packet.own)
+    ports = (packet.source_port, packet.destination_port, packet.icmp_type, packet.icmp_code)
+    return first_frame(*ends, packet.protocol, *ports, tcp_flags=tcp_flags)
 
 
 def loopback_interfaces(room: int, endpoint: int) -> bytes:

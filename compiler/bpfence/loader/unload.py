@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bpfence.loader.attach import Attachment, detach_dispatchers, is_named_ours, own_attachments, survey_hooks
+from bpfence.loader.attach import detach_dispatchers, named_attachments, own_attachments, survey_hooks
 from bpfence.loader.bpffs import remove_root, unmount_unused
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.lock import node_lock
@@ -47,8 +47,8 @@ def unload(paths: NodePaths, force: bool = False) -> UnloadReport:
             # from here on every packet passes, on all interfaces at once
             node.set_active(Active(0, 0))
         ours = own_attachments(hooks, node.program_ids if node else {})
-        named = {Attachment(item.index, item.direction) for item in hooks.filters if is_named_ours(item)}
-        going = named if force else ours
+        named = named_attachments(hooks)
+        going = named | ours if force else ours
         detach_dispatchers(netlink, going, state.qdiscs)
         remove_root(paths.pins)
         if state.mounted:
