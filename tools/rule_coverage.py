@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes docs/coverage.md: which packet tables and which refusals the tests have, per policy language.
+"""Writes docs/coverage.md: which packet tables and refusals the tests have, per policy language and per rule of it.
 
-Read from tests/packets/*.yaml, policies/samples, policies/bad and policies/lint. ``--check`` writes nothing and exits
-1 when the file is out of date.
+Read from tests/packets/*.yaml, policies/samples, policies/bad and policies/lint; the rules from tools/rows/*.yaml.
+``--check`` writes nothing and exits 1 when the file is out of date.
 Run it with the Python of the virtual environment.
 """
 
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rule_rows import RuleRow, languages, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "coverage.md"
 PROMISE = re.compile(r"^# (allow|deny|refused): (\S+)", re.MULTILINE)
 EXPECT = re.compile(r"# expect: ([A-Z0-9]+\d{3}):\d+")
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "|<*_[`"})
+MOST_LINKS = 20
 LANGUAGES = {
     "kubernetes": "Kubernetes NetworkPolicy",
     "cluster": "Kubernetes ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy",
@@ -52,6 +54,7 @@ def document() -> str:
         "the reference evaluator, by `explain`, by the emitted tables and by the program in the kernel; all four must",
         "say what the row says. Tables whose addresses have an IPv6 twin run a second time over IPv6.",
     ]
+    lines += _rule_lines()
     groups: dict[str, list[Path]] = {}
     for path in sorted(ROOT.glob("tests/packets/*.yaml")):
         groups.setdefault(path.stem.partition("-")[0], []).append(path)
@@ -86,6 +89,38 @@ def document() -> str:
     for folder in sorted(path for path in ROOT.glob("policies/lint/*") if path.is_dir()):
         lines += _refusal_lines(folder)
     return "\n".join((*lines, ""))
+
+
+def _rule_lines() -> Iterator[str]:
+    """What each language says, row by row, and where it is tested."""
+    yield ""
+    yield "## Rules by name"
+    yield ""
+    yield "What the languages say, in sections and rows, and what covers each row: packet tables (by their short names,"
+    yield "below), samples that must be refused, samples that must be remarked on, and other tests."
+    for language in languages():
+        rows = tuple(read_rows(language))
+        yield ""
+        yield f"### {LANGUAGES.get(language, language)}: {len(rows)} rows"
+        yield ""
+        yield "| section | row | packet tables | refused | remarked on | other tests |"
+        yield "|---|---|---|---|---|---|"
+        yield from map(_rule_line, rows)
+
+
+def _rule_line(row: RuleRow) -> str:
+    tables = ", ".join(row.tables)
+    samples = [_listed(paths) for paths in (row.refused, row.noted, row.tests)]
+    cells = (row.section.translate(MARKDOWN), row.name.translate(MARKDOWN), tables.translate(MARKDOWN), *samples)
+    return f"| {' | '.join(cells)} |"
+
+
+def _listed(paths: tuple[str, ...]) -> str:
+    """Links; very many are counted."""
+    if len(paths) > MOST_LINKS:
+        folder = Path(paths[0]).parent.as_posix()
+        return f"[{len(paths)} files](../{folder})"
+    return ", ".join(f"[{Path(path).stem}](../{path})" for path in paths)
 
 
 def _table_lines(path: Path) -> Iterator[str]:

@@ -24,6 +24,8 @@ class Options(BaseModel):
     ipblock_matches_pods: IpBlockMatchesPods = "dialect"
     allow_unsupported: bool = False
     wildcard_notrack: bool = False
+    automatic_notrack: bool = False
+    """Leave flows that need no state out of the connection table; a later generation can't cut what is not there."""
     node: str | None = None
     """The node to compile for; None = the host name, or the inventory's only node."""
 

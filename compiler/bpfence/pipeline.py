@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,20 +11,36 @@ from bpfence.classify.classification import Classification, classify, subjects_o
 from bpfence.classify.services import ServiceCell, service_cells
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects import calico
+from bpfence.dialects.calico import codes as calico_codes
+from bpfence.dialects.cilium import codes as cilium_codes
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.emit import EmitInput, emit_artefact
+from bpfence.emit.hosts import asked_hosts
 from bpfence.errors import UsageError
-from bpfence.identity.inventory import HostSettings
+from bpfence.identity.inventory import Address, HostSettings
 from bpfence.identity.numbers import number_identities
 from bpfence.identity.world import Entity, World, build_world
 from bpfence.ir.nodes import Program
 from bpfence.loading import LoadedInput
 from bpfence.lowering import lint_policies, lower_policies
 from bpfence.options import Options
-from bpfence.passes import run_passes
+from bpfence.passes import run_measured, run_passes
+from bpfence.passes.size import ProgramSize
 from bpfence.plan.build import plan_tables
+from bpfence.plan.hosts import HostFacts
 from bpfence.source.collection import collection_paused
 from bpfence.timing import Stopwatch
+
+_REFERENCES = frozenset(
+    (
+        calico_codes.TIER_MISSING,
+        calico_codes.PROFILE_MISSING,
+        calico_codes.INVENTORY_MISSING,
+        cilium_codes.GROUP_MISSING,
+        cilium_codes.SERVICE_UNRESOLVED,
+    )
+)
+"""what can't be told while other objects of the input can't be read"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,8 @@ class Analysed:
     node_settings: Mapping[str, HostSettings] = field(default_factory=dict)
     pending: Program | None = None
     """the program with the staged policies in force; None = there are none"""
+    sizes: Mapping[str, ProgramSize] = field(default_factory=dict)
+    """of the program, as written and after each pass"""
 
     def settings_of(self, node: str) -> HostSettings:
         """What a node does with its own traffic."""
@@ -50,11 +68,22 @@ class Analysed:
 def check_program(loaded: LoadedInput, options: Options) -> None:
     """Everything `check` says beyond reading: lowering, references, lint. Adds to ``loaded.diagnostics``."""
     if loaded.diagnostics.has_errors:
+        _check_the_rest(loaded, options)
         return
     program = lower_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
     if not loaded.diagnostics.has_errors:
         lint_policies(loaded.policies, loaded.inventory, options, loaded.diagnostics)
         _lint_program(program, loaded, options)
+
+
+def _check_the_rest(loaded: LoadedInput, options: Options) -> None:
+    """Some objects can't be used: all that is wrong with the others, so that one run tells everything.
+
+    References stay untold, since what they name may be among the objects that can't be used.
+    """
+    found = Diagnostics()
+    lower_policies(loaded.policies, loaded.inventory, options, found)
+    loaded.diagnostics.extend(item for item in found.items if item.is_error and item.code not in _REFERENCES)
 
 
 def _lint_program(program: Program, loaded: LoadedInput, options: Options) -> None:
@@ -78,14 +107,14 @@ def analyse(loaded: LoadedInput, options: Options, watch: Stopwatch | None = Non
         pending = _lower_pending(loaded, options)
         host_endpoints = calico.host_endpoints(loaded.policies.calico, loaded.inventory, Diagnostics())
     with watch.stage("passes"):
-        program = run_passes(program)
+        program, sizes = run_measured(program)
         pending = None if pending is None else run_passes(pending)
     with watch.stage("identity"):
         world = build_world(loaded.inventory, host_endpoints)
     settings = calico.host_settings(loaded.policies.calico)
     nodes = sorted({*world.nodes, *(item.node for item in host_endpoints)})
     own = {node: calico.host_settings(loaded.policies.calico, node) for node in nodes}
-    return Analysed(program, world, loaded.diagnostics, service_cells(loaded.inventory), settings, own, pending)
+    return Analysed(program, world, loaded.diagnostics, service_cells(loaded.inventory), settings, own, pending, sizes)
 
 
 def _lower_pending(loaded: LoadedInput, options: Options) -> Program | None:
@@ -128,14 +157,24 @@ def compile_with_classification(
     endpoints = local_endpoints(analysed.world, node)
     with watch.stage("identity"):
         identities = number_identities(analysed.world, previous_identities)
+    settings = analysed.settings_of(node)
     with watch.stage("classify"):
         subjects = tuple(subjects_of(endpoints))
         hosts = local_hosts(analysed.world, node)
         classification = classify(
-            analysed.program, analysed.world, subjects, options.optimise, analysed.services, hosts
+            analysed.program,
+            analysed.world,
+            subjects,
+            options.optimise,
+            analysed.services,
+            hosts,
+            settings,
+            notrack=options.automatic_notrack,
         )
+    asked = asked_hosts(hosts, settings, classification)
     with watch.stage("plan"):
-        planned = plan_tables(classification, endpoints)
+        own = _own_addresses(analysed.world, node, asked)
+        planned = plan_tables(classification, endpoints, HostFacts(asked, settings, own, analysed.services))
     with watch.stage("emit"):
         inputs = {file.relative: file.sha256 for file in loaded.files}
         source = EmitInput(
@@ -146,8 +185,9 @@ def compile_with_classification(
             node,
             options,
             inputs,
-            hosts,
-            analysed.settings_of(node),
+            asked,
+            settings,
+            analysed.sizes,
         )
         return Compiled(emit_artefact(source), classification, endpoints)
 
@@ -160,6 +200,14 @@ def local_endpoints(world: World, node: str) -> tuple[Entity, ...]:
 def local_hosts(world: World, node: str) -> tuple[Entity, ...]:
     """The node's host endpoints, and the node itself, by name."""
     return tuple(item for item in world.entities if item.kind in ("hostendpoint", "node") and item.node == node)
+
+
+def _own_addresses(world: World, node: str, hosts: Sequence[Entity]) -> tuple[Address, ...]:
+    """Addresses at which packets end in the node itself; empty when nobody asks."""
+    entity = world.by_name.get(f"node/{node}")
+    known = {*(() if entity is None else entity.addresses), *(a for host in hosts for a in host.addresses)}
+    pods = {address for pod in world.pods for address in pod.addresses}
+    return tuple(sorted(known - pods, key=lambda item: (item.version, item.packed))) if hosts else ()
 
 
 def choose_node(world: World, options: Options) -> str:

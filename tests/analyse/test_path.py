@@ -116,7 +116,7 @@ def test_failsafe_ports_guard_the_host_and_what_enters_untracked() -> None:
     guarded = {(str(c.point), str(c.direction)) for c in paths.checks(Way(end("out"), end("web"))) if c.failsafe}
     assert guarded == {("untracked", "ingress")}
     own = [str(c.point) for c in paths.checks(Way(end("out"), end("n1"))) if c.failsafe]
-    assert own == ["untracked", "pre-dnat", "endpoint"]
+    assert own == ["untracked", "pre-dnat", "endpoint", "endpoint"]
 
 
 def test_before_translation_failsafes_look_at_the_address_on_the_wire() -> None:
@@ -161,3 +161,27 @@ def test_who_governs_an_interface(interface: str, address: str | None, governs: 
     assert (None if found is None else found.name) == governs
     assert [item.name for item in hosts.active] == ["hep/a", "hep/m", "hep/w"]
     assert hosts.winner(world.by_name["hep/b"]).name == "hep/a"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "active"),
+    [
+        ([("m", "eth0", "192.0.2.1"), ("a", "", "192.0.2.1")], ["a"]),
+        ([("m", "eth0", "192.0.2.1"), ("z", "", "192.0.2.1")], ["m"]),
+        ([("a", "eth0"), ("b", "eth0", "192.0.2.1"), ("c", "", "192.0.2.1")], ["a"]),
+        ([("b", "eth0"), ("c", "eth0", "192.0.2.1"), ("a", "", "192.0.2.1")], ["a"]),
+        ([("a", "eth0", "192.0.2.1"), ("b", "", "192.0.2.1", "192.0.2.9")], ["a", "b"]),
+        ([("b", "*", "192.0.2.1"), ("a", "", "192.0.2.1")], ["a", "b"]),
+        ([("b", "eth0", "192.0.2.1"), ("a", "*", "192.0.2.1")], ["a", "b"]),
+    ],
+)
+def test_one_without_an_interface_competes_by_its_name(endpoints: list[tuple[str, ...]], active: list[str]) -> None:
+    hosts = hosts_by_node(make_world(*(host_endpoint(*item) for item in endpoints)))["n1"]
+    assert [item.name for item in hosts.active] == [f"hep/{name}" for name in active]
+
+
+def test_an_address_tells_which_interface_of_a_host_endpoint_is_meant() -> None:
+    world = make_world(host_endpoint("a", "eth0", "192.0.2.1"), host_endpoint("b", "", "192.0.2.1", "192.0.2.9"))
+    hosts, both = hosts_by_node(world)["n1"], world.by_name["hep/b"]
+    assert hosts.winner(both, ip_address("192.0.2.1")).name == "hep/a"
+    assert hosts.winner(both, ip_address("192.0.2.9")).name == "hep/b"

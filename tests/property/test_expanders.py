@@ -19,15 +19,16 @@ from bpfence.simulate.simulator import Packet, Simulator
 from support.fuzzing import run_examples
 from support.padding import padded, repeated
 from support.policy_strategies import LANGUAGES, GeneratedInput, Object, Refusals, document_text, inputs
+from support.sampling import sample_packets
 from support.splitting import split_policies
 from support.twins import twin, twin_packet
-from support.voices import Voices, sample_packets
+from support.voices import Voices
 from support.written import written_addresses, written_l4
 
-EXAMPLES = 8
+EXAMPLES = 10
 PACKETS = 500
 PADDING = 200
-FEW_EXAMPLES = {"padded": 3}
+FEW_EXAMPLES = {"padded": 5}
 Rewrite = Callable[[GeneratedInput, Path], LoadedInput]
 
 each_language = pytest.mark.parametrize("languages", [*((name,) for name in LANGUAGES), LANGUAGES], ids="+".join)
@@ -129,7 +130,8 @@ def _compare(case: GeneratedInput, before: Voices, after: Voices, node: str) -> 
 
 def _packets(case: GeneratedInput, voices: Voices, node: str) -> list[Packet]:
     objects = (*case.inventory, *case.policies)
-    return sample_packets(voices.compiled(node), written_addresses(objects), written_l4(objects), PACKETS)
+    peers = (written_addresses(objects), voices.cluster_addresses)
+    return sample_packets(voices.compiled(node), peers, (written_l4(objects),), PACKETS)
 
 
 def _assert_equal(packets: Sequence[Packet], before: Simulator, others: Sequence[Packet], after: Simulator) -> None:

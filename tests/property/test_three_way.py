@@ -16,7 +16,8 @@ from bpfence.simulate.simulator import Packet
 from support.fuzzing import run_examples
 from support.policy_strategies import GeneratedInput, Object, Refusals, document_text, inputs
 from support.reduction import reduced
-from support.voices import Disagreement, Voices, sample_packets
+from support.sampling import sample_packets
+from support.voices import Disagreement, Voices
 from support.written import written_addresses, written_l4
 
 MIXES = (
@@ -29,7 +30,7 @@ MIXES = (
     ("kubernetes", "calico"),
     ("kubernetes", "cluster", "cilium", "calico"),
 )
-EXAMPLES, KERNEL_EXAMPLES = 40, 10
+EXAMPLES, KERNEL_EXAMPLES = 30, 10
 PACKETS = 500
 """for each node of an example"""
 
@@ -56,7 +57,7 @@ def _compare(languages: Sequence[str], folder: Path, examples: int, place: Trial
         addresses, points = written_addresses(objects), written_l4(objects)
         for node in voices.nodes:
             compiled = voices.compiled(node)
-            packets = sample_packets(compiled, addresses, points, PACKETS)
+            packets = sample_packets(compiled, (addresses, voices.cluster_addresses), (points,), PACKETS)
             differing = list(voices.disagreements(compiled, packets, place))
             assert not differing, _report(case, node, differing[:5], folder, place)
 

@@ -1,30 +1,32 @@
 """Who may talk to whom: every allowed connection between workloads, and between workloads and the outside.
 
-In: an `Analysed` program. Out: `Connection`s, sorted. Replicas are collapsed to their controlling owner; a connection
-is listed when some replica
-has it.
+In: an `Analysed` program. Out: `Connectivity`, which tells source by source where it gets. Replicas are collapsed to
+their controlling owner; a connection is listed when some replica has it. A large cluster has tens of millions of
+connections of a few hundred kinds, so what is asked, and what is remembered, is about kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.analyse.host_connectivity import HostTable, classify_with_hosts, polices_hosts
+from bpfence.analyse.endpoint_connectivity import EndpointAnswers
+from bpfence.analyse.host_connectivity import HostAnswers, polices_hosts
 from bpfence.analyse.l4_sets import L4Description, describe_l4
-from bpfence.analyse.parties import own_addresses
-from bpfence.analyse.path import Paths
-from bpfence.classify.classification import Classification, address_text, classify, subjects_of
-from bpfence.classify.rows import Subject
+from bpfence.analyse.outside import OutsideRuns, Span
+from bpfence.analyse.roles import Role, meetings
+from bpfence.analyse.set_numbers import NOTHING, NUMBER_BITS, Numbers, SetNumbers
+from bpfence.classify.classification import Classification
+from bpfence.classify.services import ServiceCell
 from bpfence.identity.inventory import HostSettings
-from bpfence.identity.labels import Bits
-from bpfence.identity.world import Entity, World
-from bpfence.ir.nodes import Direction, Program
-from bpfence.plan.layout import CELL_ALLOW
+from bpfence.identity.world import World
+from bpfence.ir.nodes import Program
+
+FAMILIES = (4, 6, 0)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,21 +41,41 @@ class Connection:
     ports: tuple[tuple[int, int], ...]
     everything: bool
 
-    def document(self) -> dict[str, object]:
-        """One row of the JSON of `list`."""
-        return {
-            "src": self.source,
-            "dst": self.destination,
-            "protocol": self.protocol,
-            "ports": [list(ports) for ports in self.ports],
-            "all": self.everything,
-        }
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a source gets: ``destinations`` sorted, ``answers`` the number of what is allowed to each."""
+
+    source: str
+    destinations: Sequence[str]
+    answers: Sequence[int]
 
 
-def workload_name(entity: Entity) -> str:
-    """``namespace/name[Kind]`` of the controlling owner."""
-    kind, name = entity.owner
-    return f"{entity.namespace}/{name}[{kind}]"
+class Answers(Protocol):
+    """What may pass between kinds of talkers, and between them and outside addresses: numbers of sets of L4 classes.
+
+    The names of both roles are the same. Where two kinds share no family, the number means nothing.
+    """
+
+    @property
+    def classification(self) -> Classification: ...
+    @property
+    def sets(self) -> SetNumbers: ...
+    @property
+    def senders(self) -> Role[Any]: ...
+    @property
+    def receivers(self) -> Role[Any]: ...
+    @property
+    def runs(self) -> OutsideRuns: ...
+
+    def between(self, sender: int) -> Numbers:
+        """From a kind of senders to every kind of receivers."""
+
+    def outwards(self, sender: int) -> Numbers:
+        """From a kind of senders to every run of outside addresses."""
+
+    def inwards(self, receiver: int) -> Numbers:
+        """From every run of outside addresses to a kind of receivers."""
 
 
 def default_settings(_node: str) -> HostSettings:
@@ -61,189 +83,149 @@ def default_settings(_node: str) -> HostSettings:
     return HostSettings()
 
 
+def connectivity(
+    program: Program,
+    world: World,
+    settings_of: Callable[[str], HostSettings] = default_settings,
+    services: Sequence[ServiceCell] = (),
+) -> Connectivity:
+    """``settings_of``: what a node does with its own traffic. ``services``: where NodePorts lead."""
+    if polices_hosts(program, world, settings_of):
+        return Connectivity(HostAnswers(program, world, settings_of, services))
+    return Connectivity(EndpointAnswers(program, world, services))
+
+
 def list_connections(
-    program: Program, world: World, settings_of: Callable[[str], HostSettings] = default_settings
-) -> tuple[Connection, ...]:
-    """Every allowed connection. A workload to itself, and outside to outside, are not listed.
-
-    ``settings_of``: what a node does with its own traffic.
-    """
-    if polices_hosts(program, world):
-        return _list_with_hosts(program, world, settings_of)
-    subjects = tuple(subjects_of(world.pods))
-    table = _Connectivity(classify(program, world, subjects), world)
-    allowed: dict[tuple[str, str, int], Bits] = {}
-    for source, destination, family, bits in (*table.between_workloads(subjects), *table.with_outside(subjects)):
-        key = (source, destination, family)
-        allowed[key] = allowed[key] | bits if key in allowed else bits
-    return tuple(sorted(table.describe(allowed)))
+    program: Program,
+    world: World,
+    settings_of: Callable[[str], HostSettings] = default_settings,
+    services: Sequence[ServiceCell] = (),
+) -> Iterator[Connection]:
+    """Every allowed connection, sorted."""
+    table = connectivity(program, world, settings_of, services)
+    for reach in table.reaches():
+        for destination, answer in zip(reach.destinations, reach.answers, strict=True):
+            for protocol, ports, everything in table.rows(answer):
+                yield Connection(reach.source, destination, protocol, ports, everything)
 
 
-def _list_with_hosts(
-    program: Program, world: World, settings_of: Callable[[str], HostSettings]
-) -> tuple[Connection, ...]:
-    """The same through hosts that are policed, pair by pair."""
-    classification = classify_with_hosts(program, world, settings_of)
-    table = _Connectivity(classification, world)
-    hosts = HostTable(classification, world, Paths(world, settings_of))
-    allowed: dict[tuple[str, str, int], Bits] = {}
-    for source, destination, family, bits in (*_between(hosts), *_with_outside(hosts, table)):
-        key = (source, destination, family)
-        allowed[key] = allowed[key] | bits if key in allowed else bits
-    return tuple(sorted(table.describe(allowed)))
+class Connectivity:
+    """Every allowed connection. A workload to itself, and outside to outside, are not listed."""
 
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._names = answers.senders.names
+        self._descriptions: list[L4Description] = []
+        self._numbers: dict[int, int] = {NOTHING: NOTHING}
+        self._shared = np.bincount(answers.senders.type_of, minlength=1) > 1
+        self._known: dict[int, NDArray[np.int32]] = {}
 
-def _between(hosts: HostTable) -> Iterator[tuple[str, str, int, Bits]]:
-    """Pairs of workloads and host endpoints; two host endpoints of one node are one host."""
-    talkers = hosts.talkers(workload_name)
-    for source in talkers:
-        for destination in talkers:
-            local = source.end.is_host and destination.end.is_host and source.end.node == destination.end.node
-            if source.name == destination.name or local or not _meet(source.family, destination.family):
-                continue
-            bits = hosts.bits(source, destination)
-            if bits.any():
-                yield source.name, destination.name, source.family or destination.family, bits
+    def rows(self, answer: int) -> tuple[tuple[str, tuple[tuple[int, int], ...], bool], ...]:
+        """What an answer of a `Reach` allows: (protocol, ports, everything), sorted."""
+        description = self._descriptions[answer - 1]
+        if description.everything:
+            return (("ANY", (), True),)
+        return tuple(sorted((protocol, ports, False) for protocol, ports in description.protocols))
 
+    def reaches(self) -> Iterator[Reach]:
+        """Every source that gets somewhere, sorted."""
+        workloads = {name: position for position, name in enumerate(self._names)}
+        incoming = self._incoming()
+        for source in sorted((*workloads, *incoming)):
+            position = workloads.get(source)
+            reach = self._from_outside(source, incoming[source]) if position is None else self._from(position)
+            if reach.destinations:
+                yield reach
 
-def _with_outside(hosts: HostTable, table: _Connectivity) -> Iterator[tuple[str, str, int, Bits]]:
-    """The same talkers and ranges of outside addresses."""
-    runs = [(v, low, high, hosts.outside(v, make_address(v, low))) for v, low, high, _ in table.outside_runs()]
-    for talker in hosts.talkers(workload_name):
-        known: dict[tuple[object, ...], tuple[Bits, Bits]] = {}
-        answers = []
-        for version, low, high, other in runs:
-            if not _meet(talker.family, version) or (talker.end.is_host and other.end.node == talker.end.node):
-                continue
-            if other.same not in known:
-                known[other.same] = hosts.bits(talker, other), hosts.bits(other, talker)
-            answers.append((version, low, high, *known[other.same]))
-        for version, low, high, bits in join_runs((v, a, b, out) for v, a, b, out, _ in answers):
-            yield talker.name, range_name(version, low, high), version, bits
-        for version, low, high, bits in join_runs((v, a, b, back) for v, a, b, _, back in answers):
-            yield range_name(version, low, high), talker.name, version, bits
+    def _from(self, position: int) -> Reach:
+        """Where a workload gets."""
+        answers = self._answers
+        kind = int(answers.senders.type_of[position])
+        found = self._row(kind)[answers.receivers.type_of]
+        found[position] = NOTHING
+        inside = self._reach(self._names[position], found)
+        ranges = [(answers.runs.name(span), number) for span, number in self._outgoing(kind)]
+        if not ranges:
+            return inside
+        pairs = sorted((*zip(inside.destinations, inside.answers, strict=True), *ranges))
+        return Reach(inside.source, [name for name, _ in pairs], [number for _, number in pairs])
 
+    def _from_outside(self, source: str, allowed: list[tuple[int, int]]) -> Reach:
+        """``allowed``: (type of receivers, answer)."""
+        row = np.full(self._answers.receivers.columns.shape[1], NOTHING, dtype=np.int32)
+        for kind, answer in allowed:
+            row[kind] = answer
+        return self._reach(source, row[self._answers.receivers.type_of])
 
-def _meet(one: int, other: int) -> bool:
-    return one == other or 0 in (one, other)
+    def _reach(self, source: str, found: NDArray[np.int32]) -> Reach:
+        places = np.flatnonzero(found)
+        return Reach(source, [self._names[place] for place in places.tolist()], found[places].tolist())
 
+    def _row(self, kind: int) -> NDArray[np.int32]:
+        """Answers of a type of senders for every type of receivers."""
+        known = self._known.get(kind)
+        if known is None:
+            known = self._between(kind)
+            if self._shared[kind]:
+                self._known[kind] = known
+        return known
 
-def join_runs(runs: Iterable[tuple[int, int, int, Bits]]) -> Iterator[tuple[int, int, int, Bits]]:
-    """Adjacent runs with equal answers as one; runs without any allowed connection left out."""
-    pending: tuple[int, int, int, Bits] | None = None
-    for version, low, high, bits in runs:
-        if pending and pending[0] == version and pending[2] + 1 == low and np.array_equal(pending[3], bits):
-            pending = (version, pending[1], high, bits)
-            continue
-        if pending is not None and pending[3].any():
-            yield pending
-        pending = (version, low, high, bits)
-    if pending is not None and pending[3].any():
-        yield pending
+    def _between(self, sender_type: int) -> NDArray[np.int32]:
+        answers, receivers = self._answers, self._answers.receivers
+        found = {version: np.full(receivers.columns.shape[1], NOTHING, dtype=np.int64) for version in FAMILIES}
+        for kind in answers.senders.kinds(sender_type):
+            numbers = answers.between(kind)
+            for version, meets in meetings(int(answers.senders.families[kind]), receivers.families).items():
+                mine = receivers.of_types(np.where(meets, numbers, NOTHING), answers.sets)
+                found[version] = answers.sets.either(found[version], mine)
+        codes, inverse = np.unique(_code(*(found[version] for version in FAMILIES)), return_inverse=True)
+        described = np.array([self._answer(code) for code in codes.tolist()], dtype=np.int32)
+        return described[inverse.reshape(-1)]
 
+    def _answer(self, code: int) -> int:
+        """The number of the description of sets per family."""
+        known = self._numbers.get(code)
+        if known is None:
+            known = self._numbers[code] = self._describe(code)
+        return known
 
-def range_name(version: int, low: int, high: int) -> str:
-    """``LO-HI[External]``."""
-    return f"{make_address(version, low)}-{make_address(version, high)}[External]"
-
-
-class _Connectivity:
-    """Allow bits per row and peer class over L4 classes."""
-
-    def __init__(self, classification: Classification, world: World) -> None:
-        self._c = classification
-        self._world = world
-        merged = classification.merged
-        self._allow = [(cells & CELL_ALLOW) != 0 for cells in merged.cells]
-        self._everything = np.ones(merged.l4, dtype=bool)
-        self._atom_class = merged.peer_of[classification.peers.class_of]
-
-    def _row(self, subject: Subject, direction: Direction) -> NDArray[np.bool_] | None:
-        number = self._c.row_of[subject.entity.name, address_text(subject), direction]
-        return None if number is None else self._allow[self._c.merged.cells_of_row[number]]
-
-    def _class(self, subject: Subject) -> int:
-        peers = self._c.peers
-        if subject.address is None:
-            return int(self._c.merged.peer_of[peers.templates[subject.entity.name]])
-        return int(self._atom_class[peers.atoms.atom_of(subject.address)])
-
-    def _signature(self, subject: Subject) -> tuple[str, int, int, int, int]:
-        """Subjects of one workload with equal signatures have equal connections."""
-        rows = [
-            self._c.row_of[subject.entity.name, address_text(subject), d] for d in (Direction.EGRESS, Direction.INGRESS)
-        ]
-        egress, ingress = (-1 if row is None else self._c.merged.cells_of_row[row] for row in rows)
-        return workload_name(subject.entity), _family(subject), self._class(subject), egress, ingress
-
-    def between_workloads(self, subjects: tuple[Subject, ...]) -> Iterator[tuple[str, str, int, Bits]]:
-        """(source, destination, family, allowed L4 classes) of every pair of workloads with an allowed connection."""
-        distinct = list({self._signature(subject): subject for subject in subjects}.items())
-        for (source, family, source_class, _, _), sender in distinct:
-            egress = self._row(sender, Direction.EGRESS)
-            for (destination, other, destination_class, _, _), receiver in distinct:
-                if source == destination or (family != other and 0 not in (family, other)):
-                    continue
-                ingress = self._row(receiver, Direction.INGRESS)
-                bits = self._side(egress, destination_class) & self._side(ingress, source_class)
-                if bits.any():
-                    yield source, destination, family or other, bits
-
-    def _side(self, row: NDArray[np.bool_] | None, peer: int) -> Bits:
-        return self._everything if row is None else row[peer]
-
-    def with_outside(self, subjects: tuple[Subject, ...]) -> Iterator[tuple[str, str, int, Bits]]:
-        """The same between workloads and ranges of outside addresses."""
-        distinct = {self._signature(subject): subject for subject in subjects}
-        runs = list(self.outside_runs())
-        for (name, family, _, _, _), subject in distinct.items():
-            mine = [run for run in runs if family in (0, run[0])]
-            for direction in Direction:
-                row = self._row(subject, direction)
-                for version, low, high, bits in join_runs((v, a, b, self._side(row, peer)) for v, a, b, peer in mine):
-                    outside = range_name(version, low, high)
-                    yield (
-                        (name, outside, version, bits)
-                        if direction is Direction.EGRESS
-                        else (outside, name, version, bits)
-                    )
-
-    def outside_runs(self) -> Iterator[tuple[int, int, int, int]]:
-        """(family, first, last, merged class) of address runs that are no endpoint's or service's own address."""
-        atoms = self._c.peers.atoms
-        taken = {
-            atoms.atom_of(a)
-            for entity in self._world.entities
-            if entity.kind in ("pod", "service", "hostendpoint")
-            for a in own_addresses(entity, self._world)
+    def _describe(self, code: int) -> int:
+        mask = (1 << NUMBER_BITS) - 1
+        numbers = (code >> 2 * NUMBER_BITS, code >> NUMBER_BITS & mask, code & mask)
+        bits = {
+            version: self._answers.sets.bits(number)
+            for version, number in zip(FAMILIES, numbers, strict=True)
+            if number != NOTHING
         }
-        for atom in range(atoms.count):
-            if atom not in taken:
-                version, low, high = atoms.bounds(atom)
-                yield version, low, high, int(self._atom_class[atom])
+        classification = self._answers.classification
+        self._descriptions.append(describe_l4(classification.l4, classification.merged.l4_of, bits))
+        return len(self._descriptions)
 
-    def describe(self, allowed: dict[tuple[str, str, int], Bits]) -> Iterator[Connection]:
-        """Connections from bit vectors; both families of a pair of workloads joined."""
-        pairs: dict[tuple[str, str], dict[int, Bits]] = {}
-        for (source, destination, family), bits in allowed.items():
-            pairs.setdefault((source, destination), {})[family] = bits
-        known: dict[tuple[tuple[int, bytes], ...], L4Description] = {}
-        for (source, destination), families in pairs.items():
-            key = tuple(sorted((family, bits.tobytes()) for family, bits in families.items()))
-            if key not in known:
-                known[key] = describe_l4(self._c.l4, self._c.merged.l4_of, families)
-            description = known[key]
-            if description.everything:
-                yield Connection(source, destination, "ANY", (), True)
-                continue
-            for protocol, ports in description.protocols:
-                yield Connection(source, destination, protocol, ports, False)
+    def _outgoing(self, sender_type: int) -> Iterator[tuple[Span, int]]:
+        kinds = self._answers.senders.kinds(sender_type)
+        yield from self._ranges([self._answers.outwards(kind) for kind in kinds])
+
+    def _incoming(self) -> dict[str, list[tuple[int, int]]]:
+        """Ranges by name, with the types of receivers that they get to."""
+        found: dict[Span, list[tuple[int, int]]] = {}
+        for kind in range(self._answers.receivers.columns.shape[1]):
+            numbers = [self._answers.inwards(item) for item in self._answers.receivers.kinds(kind)]
+            for span, answer in self._ranges(numbers):
+                found.setdefault(span, []).append((kind, answer))
+        return {self._answers.runs.name(span): allowed for span, allowed in found.items()}
+
+    def _ranges(self, numbers: list[Numbers]) -> Iterator[tuple[Span, int]]:
+        """Spans of runs with what is allowed there: what one of the kinds may, all of its type may."""
+        runs, total = self._answers.runs, np.full(len(self._answers.runs.bounds), NOTHING, dtype=np.int64)
+        for item in numbers:
+            total = self._answers.sets.either(total, item)
+        for span, number in runs.spans(total):
+            place = FAMILIES.index(int(runs.families[span[0]]))
+            code = [NOTHING] * len(FAMILIES)
+            code[place] = number
+            yield span, self._answer(_code(*code))
 
 
-def _family(subject: Subject) -> int:
-    """4 or 6; 0 for a template, which meets both."""
-    return 0 if subject.address is None else subject.address.version
-
-
-def make_address(version: int, value: int) -> IPv4Address | IPv6Address:
-    return IPv4Address(value) if version == 4 else IPv6Address(value)
+def _code(four: Any, six: Any, both: Any) -> Any:
+    """Numbers of sets for each family as one number."""
+    return four << 2 * NUMBER_BITS | six << NUMBER_BITS | both

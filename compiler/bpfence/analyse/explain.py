@@ -229,7 +229,9 @@ def example_name(pattern: str) -> str:
 
 def _facts(query: Query) -> L4Facts:
     ports = query.protocol in PORT_PROTOCOLS
-    source_port = query.source_port if query.source_port is not None else EPHEMERAL_PORT
+    source_port = query.source_port
+    if source_port is None and query.destination_port is not None:
+        source_port = EPHEMERAL_PORT  # without any port the packet is one whose ports can't be read
     return L4Facts(
         query.protocol,
         source_port if ports else None,

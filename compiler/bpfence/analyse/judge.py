@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpfence.classify.decide import UNDECIDED, LayerOutcome, end_reason, open_outcome, rule_reason
+from bpfence.classify.decide import UNDECIDED, LayerOutcome, end_reason, open_outcome, rule_reason, spared_outcome
 from bpfence.classify.rows import ActiveLayer, ActiveTier, Place, Row, place_matches
 from bpfence.flows import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from bpfence.identity.named_ports import PortNumbers, Term, rule_terms
@@ -44,11 +44,13 @@ class Judgement:
         return self.allowed and any(layer.reason == UNDECIDED for layer in self.layers)
 
 
-def judge(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> Judgement:
-    """The verdict of one direction. ``cluster``: every named port of the world."""
+def judge(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers, *, itself: bool = False) -> Judgement:
+    """The verdict of one direction. ``cluster``: every named port of the world. ``itself``: the peer is the subject,
+    which sends to itself through a service.
+    """
     peer = _with_query(row, peer, l4, cluster)
     logged: list[Rule] = []
-    layers = tuple(_judge_layer(layer, row, peer, l4, cluster, logged) for layer in row.layers)
+    layers = tuple(_judge_layer(layer, row, peer, l4, cluster, logged, itself) for layer in row.layers)
     return Judgement(layers, tuple(logged))
 
 
@@ -67,9 +69,11 @@ def _with_query(row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers) -> Pla
 
 
 def _judge_layer(
-    layer: ActiveLayer, row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers, logged: list[Rule]
+    layer: ActiveLayer, row: Row, peer: Place, l4: L4Facts, cluster: PortNumbers, logged: list[Rule], itself: bool
 ) -> LayerOutcome:
     for tier in layer.tiers:
+        if itself and tier.tier.spares_itself:
+            return spared_outcome(layer, tier)
         outcome = _judge_tier(layer.layer.name, tier, row, peer, l4, cluster, logged)
         if outcome is not None:
             return outcome

@@ -17,7 +17,7 @@ from bpfence.classify.services import ServiceCell, find_cell, isolates, no_backe
 from bpfence.flows import always_passes, host_housekeeping, node_housekeeping
 from bpfence.identity.inventory import Address
 from bpfence.identity.named_ports import cluster_ports
-from bpfence.identity.world import World
+from bpfence.identity.world import Entity, World
 from bpfence.ir.nodes import Direction, Point, Program
 
 EARLY = (Point.UNTRACKED, Point.PRE_DNAT)
@@ -110,10 +110,18 @@ class Passage:
         if not cell.backends:
             return self._without_backend(row, check, cell, facts)
         judgements = [
-            judge(row, place_of(address, self._world), replace(facts, destination_port=port), self._cluster)
+            self._judge_backend(row, check.subject, address, replace(facts, destination_port=port))
             for address, port in cell.backends
         ]
         return next((item for item in judgements if not item.allowed), judgements[0])
+
+    def _judge_backend(self, row: Row, subject: Entity, address: Address, facts: L4Facts) -> Judgement:
+        """Where the rules deny a backend that is the subject itself, what spares it is asked."""
+        place = place_of(address, self._world)
+        found = judge(row, place, facts, self._cluster)
+        if found.allowed or address not in subject.addresses:
+            return found
+        return judge(row, place, facts, self._cluster, itself=True)
 
     def _without_backend(self, row: Row, check: Check, cell: ServiceCell, facts: L4Facts) -> Judgement:
         if isolates(row):

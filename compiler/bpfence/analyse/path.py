@@ -9,6 +9,7 @@ traffic                         checks (H: the host endpoint of the interface it
 outside -> host                 H untracked in, pre-DNAT in, endpoint in; the node itself
 host -> outside                 H untracked out, endpoint out; the node itself
 outside -> pod                  H untracked in, pre-DNAT in, forward in; ``*`` forward out; the pod
+outside -> NodePort             H untracked in, pre-DNAT in; then as to each backend, without the pod
 pod -> outside                  ``*`` pre-DNAT in, forward in; the pod; H forward out
 pod -> pod of the node          ``*`` pre-DNAT in, forward in, forward out; both pods
 pod -> its own host             ``*`` pre-DNAT in; the pod; what the node does with such traffic; the node itself
@@ -16,7 +17,7 @@ host -> its own pod             the node itself; the pod
 =============================== ============================================================================
 
 Another node and its pods are outside for the node that is asked. "The node itself" are policies that select nodes by
-their labels; they do not see what the node forwards, and know no failsafe ports.
+their labels; they do not see what the node forwards. Failsafe ports are open for the node's own traffic there, too.
 """
 
 from __future__ import annotations
@@ -147,12 +148,14 @@ class Paths:
         return self._hosts.get(node, NO_HOSTS)
 
     def host_endpoint(self, end: End, via: Via = ANY_WAY) -> Entity | None:
-        """The host endpoint that traffic between the end's node and the outside meets."""
+        """The host endpoint that traffic between the end's node and the outside meets: at the interface that was said,
+        else where the end itself is a host endpoint there, else the one with the smallest name.
+        """
         hosts = self.hosts(end.node)
-        if end.entity is not None and end.entity.kind == "hostendpoint":
-            return hosts.winner(end.entity)
         if via.interface:
             return hosts.governing(via.interface, end.address if end.is_host else None)
+        if end.entity is not None and end.entity.kind == "hostendpoint":
+            return hosts.winner(end.entity, end.address)
         return hosts.default()
 
     def checks(self, way: Way, via: Via = ANY_WAY) -> tuple[Check, ...]:
@@ -188,7 +191,7 @@ class Paths:
         for arrival in arrivals:
             if arrival in leaving:
                 yield from _out(source, arrival, crossed, OUT, Point.ENDPOINT, kept)
-            yield from _out(source, arrival, self._node(node), OUT, Point.ENDPOINT)
+            yield from _out(source, arrival, self._node(node), OUT, Point.ENDPOINT, kept)
 
     def _leaving_pod(self, way: Way, via: Via) -> Iterator[Check]:
         source, node = way.source, way.source.node
@@ -204,6 +207,8 @@ class Paths:
             yield from _in(source, arrival, hosts.wildcard, OUT, Point.FORWARD)
             if not node or arrival.end.node != node:
                 yield from _out(source, arrival, self.host_endpoint(source, via), OUT, Point.FORWARD)
+            elif way.backends:
+                yield from _out(source, arrival, hosts.wildcard, OUT, Point.FORWARD)
 
     def _to_own_host(self, source: End, arrival: Arrival, settings: HostSettings) -> Iterator[Check]:
         """What the node does with its pods' traffic to itself."""
@@ -229,7 +234,22 @@ class Paths:
             yield from _in(source, arrival, destination.entity, IN, Point.ENDPOINT)
         elif way.backends is None:
             yield from _in(source, arrival, crossed, IN, Point.ENDPOINT, settings.failsafe_ingress)
-            yield from _in(source, arrival, self._node(node), IN, Point.ENDPOINT)
+            yield from _in(source, arrival, self._node(node), IN, Point.ENDPOINT, settings.failsafe_ingress)
+        elif not local:
+            for arrival in way.arrivals:
+                yield from self._translated(source, arrival, crossed, node, via)
+
+    def _translated(
+        self, source: End, arrival: Arrival, crossed: Entity | None, node: str, via: Via
+    ) -> Iterator[Check]:
+        """A packet from the outside that the node has sent on to a service's backend."""
+        hosts, settings = self.hosts(node), self._settings_of(node)
+        if _is_at(arrival.end, node):
+            yield from _in(source, arrival, crossed, IN, Point.ENDPOINT, settings.failsafe_ingress)
+            return
+        leaving = hosts.governing(via.out_interface) if via.out_interface else hosts.default()
+        yield from _in(source, arrival, crossed, IN, Point.FORWARD)
+        yield from _out(source, arrival, hosts.wildcard if arrival.end.node == node else leaving, IN, Point.FORWARD)
 
     def _node(self, name: str) -> Entity | None:
         return self._world.by_name.get(f"node/{name}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bpfence.cli.common import common_options, emit_diagnostics, options_from
+from bpfence.cli.common import automatic_notrack_option, common_options, emit_diagnostics, options_from
 from bpfence.cli.node import node_options, paths_from
 from bpfence.cli.printable import printable
 from bpfence.emit.artefact import Artefact
@@ -30,6 +30,7 @@ from bpfence.timing import Stopwatch
 @click.option("--force", is_flag=True, help="Apply even if it cuts the ssh connection you are using.")
 @node_options
 @common_options
+@automatic_notrack_option
 def command(
     paths: tuple[str, ...], dry_run: bool, force: bool, state: str | None, bpffs: str | None, output: str, **values: Any
 ) -> None:

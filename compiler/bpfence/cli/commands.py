@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from bpfence import __version__
+from bpfence.source.collection import collection_paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command = import_module(entry.module).command
+        with collection_paused():
+            command = import_module(entry.module).command
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.command is no click command")
         return command

@@ -70,6 +70,15 @@ _COMPILER_OPTIONS = (
 )
 
 
+automatic_notrack_option = click.option(
+    "--automatic-notrack/--no-automatic-notrack",
+    default=False,
+    show_default=True,
+    help="Keep flows that are allowed both ways, whatever their state, out of the connection table.",
+)
+"""Of the commands that make artefacts; it changes no verdict."""
+
+
 def emit_diagnostics(diagnostics: Diagnostics, files: Iterable[InputFile] = ()) -> None:
     """Print to stderr what was collected and no comment in the files hides, sorted by place, with a closing count."""
     comments = (comment for file in files for comment in file.suppressions)

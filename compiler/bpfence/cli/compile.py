@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bpfence.cli.common import compiler_options, emit_diagnostics, options_from
+from bpfence.cli.common import automatic_notrack_option, compiler_options, emit_diagnostics, options_from
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.folder import manifest_bytes, write_artefact
 from bpfence.errors import UsageError
@@ -29,6 +29,7 @@ FORMATS = ("text", "json")
     help="The artefact folder; given again as 'json', the manifest is printed.",
 )
 @compiler_options
+@automatic_notrack_option
 def command(paths: tuple[str, ...], outputs: tuple[str, ...], **values: Any) -> None:
     """Compile policies for one node into an artefact folder: programs, tables, manifest and report.
 

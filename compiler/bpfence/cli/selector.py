@@ -12,6 +12,7 @@ import click
 from bpfence.cli.common import output_option
 from bpfence.cli.printable import printable
 from bpfence.selectors import Selector, SelectorError, canonical, matches, parse_selector
+from bpfence.selectors.shapes import ShapeParser
 
 
 @click.group("selector")
@@ -56,14 +57,14 @@ def format_command(selector: str, output: str) -> None:
 
 
 def answer_lines(lines: Iterable[str]) -> Iterator[dict[str, bool] | dict[str, str]]:
-    """One answer a line, ``{"match"}`` or ``{"error"}``; blank lines have none. Every selector text is parsed once."""
-    parsed: dict[str, Selector | SelectorError] = {}
+    """One answer a line, ``{"match"}`` or ``{"error"}``; blank lines have none."""
+    parser = ShapeParser()
     for line in lines:
         if line.strip():
-            yield _answer(line, parsed)
+            yield _answer(line, parser)
 
 
-def _answer(line: str, parsed: dict[str, Selector | SelectorError]) -> dict[str, bool] | dict[str, str]:
+def _answer(line: str, parser: ShapeParser) -> dict[str, bool] | dict[str, str]:
     try:
         question = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -73,30 +74,23 @@ def _answer(line: str, parsed: dict[str, Selector | SelectorError]) -> dict[str,
     labels = question.get("labels", {})
     if not _are_labels(labels):
         return {"error": '"labels" must be an object of texts'}
-    selector = parsed.get(text)
-    if selector is None:
-        selector = parsed[text] = _parse(text)
-    return {"error": str(selector)} if isinstance(selector, SelectorError) else {"match": matches(selector, labels)}
+    try:
+        return {"match": matches(parser.parse(text), labels)}
+    except SelectorError as error:
+        return {"error": str(error)}
 
 
 def _are_labels(labels: Any) -> bool:
     return isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())
 
 
-def _parse(text: str) -> Selector | SelectorError:
+def _parse_or_fail(text: str) -> Selector:
     try:
         return parse_selector(text)
     except SelectorError as error:
-        return error
-
-
-def _parse_or_fail(text: str) -> Selector:
-    selector = _parse(text)
-    if isinstance(selector, SelectorError):
-        click.echo(f"error: {printable(str(selector))}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         click.echo(f"  {printable(text)}", err=True)
         sys.exit(2)
-    return selector
 
 
 def _read_labels(text: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import click
 from bpfence.cli.common import output_option
 from bpfence.cli.node import node_options, paths_from
 from bpfence.cli.printable import printable
+from bpfence.loader.host_status import HostStatus
 from bpfence.loader.status import StatusReport, read_status
 
 
@@ -42,10 +43,14 @@ def _lines(report: StatusReport) -> Iterable[str]:
     yield f"policies ({len(report.policies)}): {', '.join(report.policies) or 'none'}"
     yield ""
     rows = [
-        (item.name, ", ".join(item.addresses), item.interface or "none", "+".join(item.hooks) or "none")
+        (item.name, ", ".join(item.addresses), item.interface or "none", "+".join(item.hooks) or "none",
+         str(sum(item.passed.values())), counts_text(item.drops))
         for item in report.endpoints
-    ]
-    yield from columns(("endpoint", "addresses", "interface", "hooks"), rows)
+    ]  # fmt: skip
+    yield from columns(("endpoint", "addresses", "interface", "hooks", "passed", "dropped"), rows)
+    if report.hosts:
+        yield ""
+        yield from columns(("host", "interface", "hooks", "xdp", "packets"), list(_host_rows(report.hosts)))
     yield ""
     yield from columns(
         ("program", "id", "tag", "bytes"), [(p.name, str(p.id), p.tag, str(p.machine_code)) for p in report.programs]
@@ -56,10 +61,10 @@ def _lines(report: StatusReport) -> Iterable[str]:
     )
     yield ""
     if report.connections is not None:
-        least = "" if report.connections.complete else "at least "
-        yield f"connections: {least}{report.connections.count} of {report.connections.capacity}"
-    yield f"passed: {_counts(report.passed or {})}"
-    yield f"dropped: {_counts(report.drops or {})}"
+        fill = report.connections
+        yield f"connections: {fill.live} live, {fill.count} of {fill.capacity} places taken"
+    yield f"passed in all: {counts_text(report.passed or {})}"
+    yield f"dropped in all: {counts_text(report.drops or {})}"
     yield from (f"warning: {line}" for line in report.warnings)
     yield from (f"drift: {line}" for line in report.drift)
     yield (
@@ -69,6 +74,18 @@ def _lines(report: StatusReport) -> Iterable[str]:
     )
 
 
+def _host_rows(hosts: Iterable[HostStatus]) -> Iterable[tuple[str, ...]]:
+    """A row per interface, and one for a host endpoint without any. Packets are counted per host endpoint."""
+    for host in hosts:
+        counts = counts_text(host.counts)
+        for item in host.interfaces:
+            where = item.name or f"{item.index} (gone)"
+            yield host.name, where, "+".join(item.hooks) or "none", item.xdp or "none", counts
+            counts = ""
+        if not host.interfaces:
+            yield host.name, "none", "none", "none", counts
+
+
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Lines of a left-aligned table."""
     widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
@@ -76,5 +93,6 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _counts(counts: dict[str, int]) -> str:
+def counts_text(counts: dict[str, int]) -> str:
+    """Those above zero, with their reasons."""
     return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"

@@ -17,10 +17,12 @@ from bpfence.analyse.lint.duplicates import lint_duplicates
 from bpfence.analyse.lint.groups import GroupRow, GroupRows, TooLarge, group_endpoints, policies_of
 from bpfence.analyse.lint.idle_rules import lint_idle_rules
 from bpfence.analyse.lint.prefixes import lint_prefixes
+from bpfence.analyse.lint.services import ServiceLint
 from bpfence.analyse.lint.tables import Marks, RowTable, TableBuilder
 from bpfence.analyse.lint.ties import tie_lint
 from bpfence.analyse.lint.usage import Usage, groups_to_check
 from bpfence.classify.classification import index_program
+from bpfence.classify.services import service_cells
 from bpfence.diagnostics import Diagnostics
 from bpfence.identity.inventory import Inventory
 from bpfence.identity.world import World
@@ -67,9 +69,10 @@ def rule_usage(given: LintInput) -> Usage:
 
 def _lint_rows(given: LintInput, diagnostics: Diagnostics) -> None:
     lints = (tie_lint(given.program), DenyOnlyLint(), DnsLint(given.program, given.world, given.spoken_of))
-    usage = _examine(given, lints)
+    services = ServiceLint(service_cells(given.inventory), given.inventory)
+    usage = _examine(given, lints, services)
     lint_idle_rules(usage, diagnostics)
-    for lint in lints:
+    for lint in (*lints, services):
         lint.report(diagnostics)
 
 
@@ -79,7 +82,7 @@ class RowLint(Protocol):
     def add(self, item: GroupRow, table: RowTable) -> None: ...
 
 
-def _examine(given: LintInput, lints: Sequence[RowLint]) -> Usage:
+def _examine(given: LintInput, lints: Sequence[RowLint], services: ServiceLint | None = None) -> Usage:
     labels = index_program(given.program, given.world, (DNS_KEY,))
     groups = group_endpoints(given.program, given.world, labels, MOST_SELECTIONS)
     rows = GroupRows(given.program, given.world, labels)
@@ -91,8 +94,12 @@ def _examine(given: LintInput, lints: Sequence[RowLint]) -> Usage:
         usage.add(table)
         for lint in lints:
             lint.add(item, table)
+    if services is not None:
+        services.examine(first, builder)
     # What is idle for the first member of a group need not be for the others.
     rest = rows.others(groups_to_check(usage, first))
+    if not rest:
+        return usage
     builder = TableBuilder([item.row for item in rest], given.world, labels, Marks(), MOST_ELEMENTS)
     for item in rest:
         usage.add(builder.table(item.row))

@@ -67,38 +67,40 @@ class RowTable:
 
 
 class TableBuilder:
-    """Makes the tables of some rows. ``most``: elements of all their matrices; TooLarge beyond."""
+    """Makes the tables of some rows. ``most``: elements of all their matrices; TooLarge beyond. ``peers``, ``l4``,
+    ``cluster``: what the rules of all these rows tell apart, and the world's port names.
+    """
 
     def __init__(self, rows: Sequence[Row], world: World, labels: LabelIndex, marks: Marks, most: int) -> None:
         self._marks = marks
         self._left = most
-        self._cluster = cluster_ports(world.entities)
+        self.cluster = cluster_ports(world.entities)
         self._terms = {id(row): {id(rule): self._of(rule, row) for rule in used_rules((row,))} for row in rows}
         terms = [term for by_rule in self._terms.values() for own in by_rule.values() for term in own]
         peers, l4 = _expressions(terms, marks)
         try:
-            self._l4: L4Atoms = cut_l4(l4)
+            self.l4: L4Atoms = cut_l4(l4)
         except BudgetError:
             raise TooLarge from None
-        self._peers: PeerClasses = classify_peers(world.entities, labels, peers, (row.node for row in rows))
+        self.peers: PeerClasses = classify_peers(world.entities, labels, peers, (row.node for row in rows))
 
     def _of(self, rule: Rule, row: Row) -> tuple[Term, ...]:
-        return rule_terms(rule, row.direction, row.own_ports, self._cluster)
+        return rule_terms(rule, row.direction, row.own_ports, self.cluster)
 
     def table(self, row: Row) -> RowTable:
         """The table of one of the rows."""
         terms = self._terms[id(row)]
         peers, l4 = _expressions((term for own in terms.values() for term in own), self._marks)
-        self._spend(len(peers) * self._peers.count + len(l4) * self._l4.count)
-        peer_bits = _join({peer: self._peers.matches(peer, row.node) for peer in peers})
+        self._spend(len(peers) * self.peers.count + len(l4) * self.l4.count)
+        peer_bits = _join({peer: self.peers.matches(peer, row.node) for peer in peers})
         l4_bits = _join({match: self._l4_bits(match) for match in l4})
         shape = (_width(peer_bits.values()), _width(l4_bits.values()))
         self._spend(len(terms) * shape[0] * shape[1])
         return RowTable(row, shape, peer_bits, l4_bits, terms)
 
     def _l4_bits(self, match: L4Match) -> Bits:
-        bits = np.zeros(self._l4.count, dtype=bool)
-        bits[self._l4.matches(match)] = True
+        bits = np.zeros(self.l4.count, dtype=bool)
+        bits[self.l4.matches(match)] = True
         return bits
 
     def _spend(self, elements: int) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +19,9 @@ from bpfence.classify.rows import ActiveLayer
 from bpfence.ir.expressions import OnOwnNode
 from bpfence.ir.nodes import Action, Origin, Rule
 from bpfence.ir.walk import peer_leaves
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Place = tuple[str, str]
 """the policy and the field inside it"""
@@ -42,13 +45,14 @@ class Taker:
 
 @dataclass(slots=True)
 class Usage:
-    """``overlaps``: the overlap graph: rule -> taker, for cells that the rule matches and the taker decides first.
+    """``overlaps``: the overlap graph: rule -> taker, for cells that the rule matches and the taker decides first; None
+    while it is empty.
 
     A node's attribute ``taker`` says what it is; only rules that had not been seen to act have edges.
     """
 
     acting: set[Place] = field(default_factory=set)
-    overlaps: nx.DiGraph[Place] = field(default_factory=nx.DiGraph)
+    overlaps: nx.DiGraph[Place] | None = None
     rules: dict[Place, Rule] = field(default_factory=dict)
 
     @property
@@ -58,6 +62,8 @@ class Usage:
 
     def takers(self, place: Place) -> tuple[Taker, ...]:
         """Who decides instead of an idle rule, in the order of the input."""
+        if self.overlaps is None:
+            return ()
         found = [self.overlaps.nodes[other]["taker"] for other in self.overlaps.successors(place)]
         return tuple(sorted(found, key=lambda taker: (taker.origin.span, taker.place)))
 
@@ -92,9 +98,20 @@ class Usage:
             self.acting.add(place)
         elif takers and place not in self.acting:
             self.rules.setdefault(place, step.rule)
+            if self.overlaps is None:
+                self.overlaps = _new_graph()
             for taker in takers:
                 self.overlaps.add_node(taker.place, taker=taker)
                 self.overlaps.add_edge(place, taker.place)
+
+
+def _new_graph() -> nx.DiGraph[Place]:
+    """Not imported at the top: the library takes as long to import as hundreds of policies to check, and most input has
+    no rule that needs it.
+    """
+    import networkx as nx
+
+    return nx.DiGraph()
 
 
 def place_of(rule: Rule) -> Place:
