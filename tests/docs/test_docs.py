@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 GENERATED = {"docs/diagnostics.md": "diagnostic_codes", "docs/coverage.md": "rule_coverage"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "|<*_[`"})
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 COMMAND = re.compile(r"(?:^|[\s|])bpfence ([a-z]+)", re.MULTILINE)
@@ -33,6 +34,27 @@ def test_generated_documents_are_current(document: str) -> None:
     tool = load_tool(GENERATED[document])
     current = (ROOT / document).read_text() == tool.document()
     assert current, f"{document} is out of date: run .venv/bin/python tools/{GENERATED[document]}.py"
+
+
+def test_every_row_of_the_rules_is_covered() -> None:
+    rows = load_tool("rule_rows")
+    found = {language: list(rows.read_rows(language)) for language in rows.languages()}
+    assert found.keys() == {"kubernetes", "cilium", "calico"}
+    assert all(len(items) > 100 for items in found.values())
+    named = [(language, row) for language, items in found.items() for row in items]
+    assert [(language, row.section, row.name, row.missing) for language, row in named if row.missing] == []
+    assert [(language, row.section, row.name) for language, row in named if not row.covered] == []
+    text = generated("docs/coverage.md")
+    assert [row.name for _, row in named if row.name.translate(MARKDOWN) not in text] == []
+
+
+def test_a_row_without_cover_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = load_tool("rule_rows")
+    monkeypatch.setattr(rows, "ROWS", tmp_path)
+    (tmp_path / "some.yaml").write_text("1 Section:\n  a: K1 bad/kubernetes/nothing-like-this\n  b: Z99*\n")
+    first, second = rows.read_rows("some")
+    assert (first.tables, first.covered, first.missing) == (("K1",), True, ("bad/kubernetes/nothing-like-this",))
+    assert (second.covered, second.missing) == (False, ("Z99*",))
 
 
 def test_every_sample_is_among_the_diagnostics() -> None:
@@ -87,7 +109,10 @@ def test_make_targets_exist() -> None:
 
 
 def load_tool(name: str) -> ModuleType:
-    """A script of tools/ as a module of its own."""
+    """A script of tools/ as a module of its own, which finds its neighbours as it does when it is run."""
+    folder = str(ROOT / "tools")
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -34,7 +34,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("simulate",),
     ("analyse",),
     ("loader",),
-    ("demo", "bench"),
+    ("demo",),
+    ("bench",),
     ("cli",),
     ("__main__",),
 )
@@ -45,7 +46,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "lark": ("ir", "selectors"),
     "networkx": ("analyse",),
-    "pyroute2": ("loader", "demo"),
+    "pyroute2": ("loader", "demo", "bench"),
     "yaml": ("source",),
 }
 """Who may import what is meant for one purpose."""

@@ -186,12 +186,17 @@ def _labels(app: int, track: int | None) -> Mapping[str, str]:
     return labels if track is None else {**labels, "track": f"track-{track}"}
 
 
-def _inventory(fixture: Fixture) -> Inventory:
+def peers(fixture: Fixture) -> list[Pod]:
+    """The pods that rules speak about."""
     labels = [_labels(*divmod(workload, TRACKS)) for workload in range(fixture.apps * TRACKS)]
-    pods = [
+    return [
         _pod(f"pod-{number:05}", labels[workload], "elsewhere", (address(number, 4), address(number, 6)))
         for number, workload in enumerate(fixture.workload_of.tolist())
     ]
+
+
+def _inventory(fixture: Fixture) -> Inventory:
+    pods = peers(fixture)
     own = (IPv4Address("10.63.0.1"), IPv6Address("fd00:63::1"))
     pods.append(_pod(ENDPOINT, {"app": ENDPOINT}, NODE, own))
     space = Namespace(SPACE, _NOWHERE, {"kubernetes.io/metadata.name": SPACE})

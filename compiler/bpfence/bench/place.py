@@ -25,9 +25,11 @@ from bpfence.loader.kernel import (
     write_array,
 )
 from bpfence.loader.maps import NO_PREALLOC
+from bpfence.loader.programs import SCHED_CLS
 from bpfence.loader.syscalls import BpfCall, Command, MapBatch
 
 Records = NDArray[np.void]
+_ROOT, _PREFIX = Path("/sys/fs/bpf"), "bpfence-bench-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,11 @@ class Place:
         fill_map(made, keys, values)
         return made
 
-    def programs(self, text: str, functions: tuple[str, ...], maps: Mapping[str, Path]) -> dict[str, Program]:
+    def programs(
+        self, text: str, functions: tuple[str, ...], maps: Mapping[str, Path], kind: int = SCHED_CLS
+    ) -> dict[str, Program]:
         """Compile and load; ``maps``: names in the text to pins, those of this folder added."""
-        loaded = load_programs(text, functions, {**maps, **self.pins()}, {"HZ": kernel_hz()})
+        loaded = load_programs(text, functions, {**maps, **self.pins()}, {"HZ": kernel_hz()}, kind=kind)
         for program in loaded.values():
             self.stack.enter_context(program)
         return loaded
@@ -77,11 +81,20 @@ class Place:
 def bench_place() -> Iterator[Place]:
     """A fresh place. KernelError (PermissionMissing, FeatureMissing) when there can be none."""
     require_kernel()
-    pins = Pins(Path(f"/sys/fs/bpf/bpfence-bench-{os.getpid()}"))
+    _remove_stale()
+    pins = Pins(_ROOT / f"{_PREFIX}{os.getpid()}")
     with ExitStack() as stack:
         ensure_root(pins, stack)
         stack.callback(remove_tree, pins.root)
         yield Place(pins.root, stack)
+
+
+def _remove_stale() -> None:
+    """Remove what benchmarks left whose process was killed."""
+    for folder in _ROOT.glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX)
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            remove_tree(folder)
 
 
 def fill_map(target: Map, keys: Records, values: Records) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from bpfence.bench.results import Effort, Result, Say
+from bpfence.bench.results import Effort, Note, Result, Say
 from bpfence.errors import UsageError
 
-Run = Callable[[Effort, Say], Iterable[Result]]
+Run = Callable[[Effort, Say], Iterable[Result | Note]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,16 @@ BENCHES: Mapping[str, LazyBench] = {
         "wall time and memory of compiling a cluster for one node, per stage",
         kernel=False,
     ),
+    "memory": LazyBench("bpfence.bench.memory", "bytes of tables for very many prefixes and rows", kernel=False),
     "verdict": LazyBench(
         "bpfence.bench.verdict", "cost of one decision over 65,536 addresses, beside two LPM policy lookups"
+    ),
+    "path": LazyBench(
+        "bpfence.bench.path", "cost of a whole program by what the packet is: established, new, untracked, dropped"
+    ),
+    "flood": LazyBench("bpfence.bench.flood", "packets a second that one CPU can refuse, beside nftables and iptables"),
+    "connect": LazyBench(
+        "bpfence.bench.connect", "new connections and round trips between two pods, beside stateful nftables"
     ),
 }
 

@@ -49,6 +49,13 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader of the results has to know: a subject that is left out, and why."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Effort:
     """How much to measure. ``quick``: small sizes and few samples, to see that everything works; its figures mean
     little.
@@ -61,12 +68,15 @@ class Effort:
         return 2 if self.quick else 5
 
 
-def report_document(machine: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+def report_document(
+    machine: Mapping[str, Any], results: Sequence[Result], notes: Sequence[Note] = ()
+) -> dict[str, Any]:
     """The whole of ``bench -o json``."""
     return {
         "format_version": FORMAT_VERSION,
         "machine": dict(machine),
         "results": [result.document() for result in results],
+        "notes": [note.text for note in notes],
     }
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bpfence.bench.results import Result
+from bpfence.bench.results import Note, Result
 
 OURS = "bpfence"
 Line = tuple[str, ...]
 
 
-def text_report(machine: Mapping[str, Any], results: Sequence[Result]) -> str:
-    """The machine, then one table per bench and metric in the order of the results."""
+def text_report(machine: Mapping[str, Any], results: Sequence[Result], notes: Sequence[Note] = ()) -> str:
+    """The machine, then one table per bench and metric in the order of the results, then the notes."""
     lines = [
         f"kernel {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs, JIT {machine['jit']},"
         f" jit_harden {machine['jit_harden']}, clock {machine['clock']}, load {machine['load'][0]}",
@@ -27,6 +27,7 @@ def text_report(machine: Mapping[str, Any], results: Sequence[Result]) -> str:
             f"{bench}: {metric} [{unit}], median of {_sample_counts(rows)} samples (half the quartile distance)",
         ]
         lines += columns(_table(rows))
+    lines += ["", *(f"note: {note.text}" for note in notes)] if notes else []
     return "\n".join(lines)
 
 
