@@ -48,7 +48,11 @@ def command(
     watch = Stopwatch()
     require_kernel()
     artefact = _artefact(paths, where, values, watch)
-    report = apply(artefact, ApplySettings(where, dry_run, force), watch)
+    show_report(apply(artefact, ApplySettings(where, dry_run, force), watch), output)
+
+
+def show_report(report: ApplyReport, output: str) -> None:
+    """What a transaction did, as text or JSON; warnings to stderr."""
     for warning in report.warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
     click.echo(

@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "selector": LazyCommand("bpfence.cli.selector", "Try selectors of Calico policies."),
     "apply": LazyCommand("bpfence.cli.apply", "Bring policies into force on this node."),
     "status": LazyCommand("bpfence.cli.status", "Show what is in force on this node."),
+    "rollback": LazyCommand("bpfence.cli.rollback", "Bring an earlier generation into force again."),
+    "history": LazyCommand("bpfence.cli.history", "List the generations that were in force on this node."),
     "unload": LazyCommand("bpfence.cli.unload", "Take bpfence off this node."),
     "demo": LazyCommand("bpfence.cli.demo", "Try policies with real traffic in a small world of namespaces."),
     "verify": LazyCommand("bpfence.cli.verify", "Compare the reference evaluator, the tables and the kernel."),

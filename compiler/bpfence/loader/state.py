@@ -34,7 +34,9 @@ class AttachedInterface(_Model):
 
 
 class GenerationRecord(_Model):
-    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the Unix epoch."""
+    """One generation that was brought (or about to be brought) into force. ``since``: seconds of the Unix epoch.
+    ``repeats``: the earlier generation whose artefact it is, 0 for none.
+    """
 
     number: int
     since: float
@@ -42,6 +44,7 @@ class GenerationRecord(_Model):
     shape: str
     slot: int
     interfaces: tuple[AttachedInterface, ...] = ()
+    repeats: int = 0
 
 
 class NodeState(_Model):

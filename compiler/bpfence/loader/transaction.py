@@ -50,11 +50,14 @@ from bpfence.timing import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class ApplySettings:
-    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass."""
+    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass.
+    ``repeats``: the earlier generation whose artefact this is.
+    """
 
     paths: NodePaths = field(default_factory=NodePaths)
     dry_run: bool = False
     force: bool = False
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +224,11 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     )
     record = GenerationRecord(
         number=generation, since=time.time(), content=manifest.content, shape=manifest.shape,
-        slot=staged.slot.number, interfaces=interfaces
+        slot=staged.slot.number, interfaces=interfaces, repeats=t.settings.repeats
     )  # fmt: skip
-    kept = tuple(one for one in t.state.generations if one.number in folder.kept())
+    before = t.node.active.generation
+    # a record beyond it was written by a command that died before its commit
+    kept = tuple(one for one in t.state.generations if one.number in folder.kept() and one.number <= before)
     committed = time.clock_gettime(time.CLOCK_BOOTTIME)
     t.write_state(last_generation=generation, committed=committed, generations=(*kept, record))
     staged.slot.set_generation(generation)

@@ -45,7 +45,9 @@ class Trial:
 
     def __init__(self, node: Node, stack: ExitStack) -> None:
         self._node = node
-        self._stack = stack
+        self._opened = ExitStack()
+        """the descriptors of the slot that is in use"""
+        stack.callback(lambda: self._opened.close())
         self._connections = node.maps["connections"]
         self._slot: Slot | None = None
         self._endpoints: dict[str, EndpointEntry] = {}
@@ -62,10 +64,13 @@ class Trial:
         self._endpoints = {entry.name: entry for entry in artefact.manifest.endpoints}
         self._hosts = artefact.manifest.hosts
         self._room = artefact.manifest.geometry["interfaces"]
-        with ExitStack() as undo:
+        with ExitStack() as undo, ExitStack() as opened:
             own = {"interfaces": loopback_interfaces(self._room, 0)}
-            slot = stage(self._node, 0, artefact, own, undo, self._stack, self._store).slot
+            slot = stage(self._node, 0, artefact, own, undo, opened, self._store).slot
             undo.pop_all()  # nothing to go back to: the whole trial is removed at its end
+            if slot is not self._slot:
+                self._opened.close()
+                self._opened = opened.pop_all()
         slot.set_generation(1)
         self._slot = slot
         self._node = replace(self._node, slots={0: slot})
