@@ -2,7 +2,7 @@
 
 In: C text, functions and macros. Out: `Relocatable`s, instructions with a note where each map's descriptor belongs.
 INVARIANT: what is kept is found by the hash of everything that went into it, and the kernel verifies it again at every
-load; a damaged file is compiled anew.
+load; a file whose content is not that of its own digest is compiled anew.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class ObjectStore:
             return None
         path = self.folder / key
         try:
-            found = _decode(json.loads(path.read_bytes()))
+            digest, _, content = path.read_bytes().partition(b"\n")
+            if digest.decode() != hashlib.sha256(content).hexdigest():
+                return None
+            found = _decode(json.loads(content))
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -95,11 +98,12 @@ class ObjectStore:
         if self.folder is None:
             return
         fresh = self.folder / f"{key}.new"
+        content = json.dumps(_encode(objects))
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(_encode(objects)))
+                file.write(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
             fresh.replace(self.folder / key)
             kept = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
             for path in kept[MOST_KEPT:]:
