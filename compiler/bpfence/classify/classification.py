@@ -132,8 +132,9 @@ def classify(
     nodes = [row.node for row in ordered]
     ports = [port_match(cell.protocol, n) for cell in services for n in (cell.port, *(b[1] for b in cell.backends))]
     places = [*(cell.place for cell in services), *(place for place, _ in extra)]
-    places += own_distinctions(of_hosts, hosts, world)
-    failsafes = {way: failsafe_ports(settings, way) if settings and hosts else () for way in Direction}
+    asked = {row.host for row in of_hosts}
+    places += own_distinctions(of_hosts, [host for host in hosts if host.name in asked], world)
+    failsafes = {way: failsafe_ports(settings, way) if settings and asked else () for way in Direction}
     places += [failsafe_place(port) for found in failsafes.values() for port in found]
     ports += [failsafe_match(port) for found in failsafes.values() for port in found]
     peers = classify_peers(world.entities, labels, (*_term_peers(terms), *places), nodes)
