@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.classify.decide import RowDecisions, decide_row
+from bpfence.classify.decide import RowDecisions, decide_row, grouped
 from bpfence.classify.failsafes import failsafe_match, failsafe_place, failsafe_ports, open_failsafes
 from bpfence.classify.host_own import OwnRows, own_distinctions, own_rows
 from bpfence.classify.host_services import NumberedRow, service_rows
@@ -139,16 +139,16 @@ def classify(
     ports += [failsafe_match(port) for found in failsafes.values() for port in found]
     peers = classify_peers(world.entities, labels, (*_term_peers(terms), *places), nodes)
     l4 = cut_l4((*_term_l4(terms), *ports, *(match for _, match in extra)))
-    judged = [decide_row(row, peers, l4, cluster) for row in ordered]
+    judged = [grouped(decide_row(row, peers, l4, cluster)) for row in ordered]
     decided = [
-        fill_service_cells(row, services, peers, l4)
+        grouped(fill_service_cells(row, services, peers, l4))
         if at < workload_rows
-        else open_failsafes(row, failsafes[row.row.direction], peers, l4)
+        else grouped(open_failsafes(row, failsafes[row.row.direction], peers, l4))
         for at, row in enumerate(judged)
     ]
     _add_own_services(OwnServices(services, peers, l4, cluster), subjects, row_of, judged, decided)
     numbered = [NumberedRow(item, number) for item, number in zip(of_hosts, host_numbers, strict=True)]
-    at_services = service_rows(hosts, world, numbered, decided, services, (peers, l4))
+    at_services = service_rows(hosts, world, numbered, decided, services, l4)
     of_hosts = (*(row.item for row in at_services), *of_hosts)
     host_numbers = (*(row.number for row in at_services), *host_numbers)
     decided, row_of, host_numbers = _without_unused(decided, row_of, host_numbers)

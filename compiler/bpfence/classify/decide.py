@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bpfence.classify.fingerprints import equal_rows
 from bpfence.classify.l4 import L4Atoms
 from bpfence.classify.peers import PeerClasses
 from bpfence.classify.rows import ActiveLayer, ActiveTier, Row
@@ -22,6 +23,8 @@ Open = NDArray[np.bool_]
 UNDECIDED = "undecided"
 PROFILES = "profiles"
 """the tier of host endpoints' profiles; no other tier has this name"""
+MANY_PEERS = 4096
+"""classes from which a row is kept by groups"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,28 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RowDecisions:
-    """``numbers``: shape (peer classes, L4 atoms), index into ``decisions``."""
+    """``few``: a decision number, index into ``decisions``, for each (group of peer classes, L4 atom).
+
+    ``group_of``: peer class -> its group; None where every class is one.
+    """
 
     row: Row
-    numbers: Matrix
+    few: Matrix
     decisions: tuple[Decision, ...]
+    group_of: NDArray[np.int64] | None = None
+
+    @property
+    def numbers(self) -> Matrix:
+        """Decision numbers, shape (peer classes, L4 atoms). Made anew each time where there are groups."""
+        return self.few if self.group_of is None else self.few[self.group_of]
+
+
+def grouped(row: RowDecisions) -> RowDecisions:
+    """The same row with its equal peer classes grouped, where there are so many that a matrix of all would weigh."""
+    if row.group_of is not None or len(row.few) < MANY_PEERS:
+        return row
+    group_of, first = equal_rows(row.few)
+    return RowDecisions(row.row, row.few[first], row.decisions, group_of)
 
 
 def rule_reason(tier: ActiveTier) -> str:

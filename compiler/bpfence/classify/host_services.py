@@ -8,17 +8,17 @@ traffic, so its row speaks, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.classify.decide import Decision, RowDecisions
+from bpfence.classify.decide import Decision, Matrix, RowDecisions
+from bpfence.classify.fingerprints import equal_rows
 from bpfence.classify.host_own import own_addresses
 from bpfence.classify.hosts import HostRow, row_of_address
 from bpfence.classify.l4 import L4Atoms
-from bpfence.classify.peers import PeerClasses
 from bpfence.classify.rows import Row
 from bpfence.classify.services import ServiceCell
 from bpfence.errors import BudgetError
@@ -27,8 +27,9 @@ from bpfence.identity.world import Entity, World
 from bpfence.ir.nodes import Direction, Point
 
 MOST_CELLS = 1 << 28
-"""cells before merging of all rows made here"""
+"""cells of all rows made here, over groups of peers that the hosts' rows tell apart"""
 UNASKED = Decision(())
+_NO_CLASSES = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def service_rows(
     rows: Sequence[NumberedRow],
     decided: list[RowDecisions],
     services: Iterable[ServiceCell],
-    classes: tuple[PeerClasses, L4Atoms],
+    l4: L4Atoms,
 ) -> tuple[NumberedRow, ...]:
     """Rows for service addresses, to stand before ``rows``. Adds their decisions to ``decided``.
 
@@ -55,7 +56,7 @@ def service_rows(
     for cell in services:
         for address in cell.addresses if cell.backends else ():
             by_address.setdefault(address, []).append(cell)
-    maker = _Maker(decided, *classes)
+    maker = _Maker(decided, {row.number for row in rows if row.number is not None}, l4)
     made: list[NumberedRow] = []
     for host in hosts:
         own = own_addresses(host, world)
@@ -88,12 +89,16 @@ class _HostRows:
 
 
 class _Maker:
-    def __init__(self, decided: list[RowDecisions], peers: PeerClasses, l4: L4Atoms) -> None:
+    """Works on groups of peer classes that no row of a host tells apart: there are few of them."""
+
+    def __init__(self, decided: list[RowDecisions], rows: Collection[int], l4: L4Atoms) -> None:
         self._decided = decided
-        self._peers = peers
         self._l4 = l4
         self._made: dict[object, int] = {}
         self._cells = 0
+        columns = [equal_rows(decided[number].numbers)[0] for number in sorted(rows)]
+        self._group_of, first = equal_rows(np.stack(columns, axis=1)) if columns else (_NO_CLASSES, _NO_CLASSES)
+        self._grouped = {number: decided[number].numbers[first] for number in rows}
 
     def row(self, host: _HostRows, address: Address, point: Point, cells: Sequence[ServiceCell]) -> NumberedRow | None:
         """The row for packets to one service address; None when nothing differs from the host's usual one."""
@@ -115,44 +120,49 @@ class _Maker:
         answers: Iterable[tuple[ServiceCell, tuple[tuple[int | None, int], ...]]],
         host: _HostRows,
     ) -> int:
-        self._cells += self._peers.count * self._l4.count
+        table = _Table(self._decided, self._grouped, base)
+        self._cells += table.cells
         if self._cells > MOST_CELLS:
             raise BudgetError(
                 f"{host.host.name}: policies for forwarded traffic and the services of the cluster need more than "
                 f"{MOST_CELLS >> 20} million cells; select fewer hosts or leave services out of the input"
             )
-        table = _Table(self._decided, None if base is None else self._decided[base], self._peers.count, self._l4.count)
         for cell, numbers in answers:
             atoms = self._l4.matches(cell.l4)
             parts = [table.column(number, self._l4.matches(cell.target(port))) for number, port in numbers]
             table.put(atoms, parts)
         first = next(n for n in (base, *(n for _, numbers in answers for n, _ in numbers)) if n is not None)
         row = self._decided[first].row
-        self._decided.append(table.decisions(row))
+        self._decided.append(table.decisions(row, self._group_of))
         return len(self._decided) - 1
 
 
 class _Table:
     """A row under construction: the decisions of several rows side by side."""
 
-    def __init__(self, decided: Sequence[RowDecisions], base: RowDecisions | None, peers: int, l4: int) -> None:
+    def __init__(self, decided: Sequence[RowDecisions], grouped: Mapping[int, Matrix], base: int | None) -> None:
         self._all = decided
+        self._grouped = grouped
         self._starts: dict[int | None, int] = {None: 0}
         self._decisions: list[Decision] = [UNASKED]
         if base is None:
-            self._numbers = np.zeros((peers, l4), dtype=np.int32)
+            self._numbers = np.zeros_like(next(iter(grouped.values())))
         else:
-            self._numbers = base.numbers + np.int32(1)
-            self._decisions += base.decisions
+            self._numbers = grouped[base] + np.int32(1)
+            self._decisions += decided[base].decisions
+
+    @property
+    def cells(self) -> int:
+        return self._numbers.size
 
     def column(self, number: int | None, atoms: NDArray[np.int64]) -> NDArray[np.int32]:
-        """What a row says at some L4 atoms, in this table's decision numbers; shape (peers, atoms)."""
+        """What a row says at some L4 atoms, in this table's decision numbers; shape (groups, atoms)."""
         if number is None:
             return np.zeros((len(self._numbers), len(atoms)), dtype=np.int32)
         if number not in self._starts:
             self._starts[number] = len(self._decisions)
             self._decisions += self._all[number].decisions
-        found: NDArray[np.int32] = self._all[number].numbers[:, atoms] + np.int32(self._starts[number])
+        found: NDArray[np.int32] = self._grouped[number][:, atoms] + np.int32(self._starts[number])
         return found
 
     def put(self, atoms: NDArray[np.int64], parts: Sequence[NDArray[np.int32]]) -> None:
@@ -163,5 +173,5 @@ class _Table:
             result = np.where(allowed[result] & ~allowed[part], part, result)
         self._numbers[:, atoms] = result
 
-    def decisions(self, row: Row) -> RowDecisions:
-        return RowDecisions(row, self._numbers, tuple(self._decisions))
+    def decisions(self, row: Row, group_of: NDArray[np.int64]) -> RowDecisions:
+        return RowDecisions(row, self._numbers, tuple(self._decisions), group_of)

@@ -9,7 +9,7 @@ the combinations of the rows' classes that occur, so no step looks at more than 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,7 @@ def merge_rows(
     distinct: list[RowCells] = []
     cells_of_row = []
     for row, stateless in zip(rows, marks or (None,) * len(rows), strict=True):
-        reduced = _reduced(row_cells(row, provenance, stateless), merge)
+        reduced = _reduced(row, provenance, stateless, merge)
         key = (reduced.peer_of.tobytes(), reduced.l4_of.tobytes(), reduced.cells.tobytes())
         number = found.setdefault(key, len(distinct))
         if number == len(distinct):
@@ -126,8 +126,17 @@ def merge_rows(
     return MergedTables(peer_of, l4_of, kept, tuple(cells_of_row), provenance)
 
 
-def _reduced(cells: Cells, merge: bool) -> RowCells:
+def _reduced(row: RowDecisions, provenance: bool, stateless: NDArray[np.bool_] | None, merge: bool) -> RowCells:
     """The row over the classes that it tells apart, numbered in the order of their first appearance."""
+    if not merge or row.group_of is None or stateless is not None:
+        return _told_apart(row_cells(row, provenance, stateless), merge)
+    groups = _told_apart(row_cells(replace(row, group_of=None), provenance), merge)
+    # the groups are not in the order of the classes
+    peer_of, first = equal_rows(groups.peer_of[row.group_of].reshape(-1, 1))
+    return RowCells(peer_of, groups.l4_of, np.ascontiguousarray(groups.cells[groups.peer_of[row.group_of[first]]]))
+
+
+def _told_apart(cells: Cells, merge: bool) -> RowCells:
     if not merge:
         return RowCells(np.arange(cells.shape[0]), np.arange(cells.shape[1]), cells)
     peer_of, peer_first = equal_rows(cells)

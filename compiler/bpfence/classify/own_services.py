@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.classify.decide import Decision, RowDecisions, decide_row
+from bpfence.classify.decide import Decision, Matrix, RowDecisions, decide_row
 from bpfence.classify.l4 import L4Atoms
 from bpfence.classify.peers import PeerClasses
 from bpfence.classify.rows import Subject
@@ -53,16 +53,17 @@ class OwnServices:
         """The row of a subject of this kind; None: its verdicts are those of the row it shares."""
         own = frozenset(subject.entity.addresses)
         patch = _Patch(judged, list(filled.decisions))
+        stored = filled.numbers
         numbers: Numbers | None = None
         for number, _ in kind:
             cell = self.cells[number]
             answers = [self._backend(patch, backend, cell, own) for backend in cell.backends]
             found = first_denied(answers, patch.allowed)
             where, atoms = cell_block(cell, filled.row, self.peers, self.l4)
-            before = filled.numbers[np.ix_(where, atoms)]
+            before = stored[np.ix_(where, atoms)]
             if (patch.allowed[before] == patch.allowed[found]).all():
                 continue
-            numbers = filled.numbers.copy() if numbers is None else numbers
+            numbers = stored.copy() if numbers is None else numbers
             numbers[np.ix_(where, atoms)] = found
         return None if numbers is None else RowDecisions(filled.row, numbers, tuple(patch.decisions))
 
@@ -72,7 +73,7 @@ class OwnServices:
         """Per source port class, the decision about one backend; what the rules deny to the subject itself is spared
         where a tier does that.
         """
-        plain = backend_numbers(backend, cell, patch.judged.numbers, self.peers, self.l4)
+        plain = backend_numbers(backend, cell, patch.numbers, self.peers, self.l4)
         if backend[0] not in own or patch.allowed[plain].all():
             return plain
         peer = self.peers.only((self._peer(backend[0]),))
@@ -87,13 +88,18 @@ class OwnServices:
 
 @dataclass(slots=True)
 class _Patch:
-    """A row in the making: its decisions, more of which can be added. ``allowed``: the verdict of each."""
+    """A row in the making: its decisions, more of which can be added.
+
+    ``allowed``: the verdict of each; ``numbers``: those of the row as it was judged.
+    """
 
     judged: RowDecisions
     decisions: list[Decision]
     allowed: NDArray[np.bool_] = field(init=False)
+    numbers: Matrix = field(init=False)
 
     def __post_init__(self) -> None:
+        self.numbers = self.judged.numbers
         self._update()
 
     def add(self, decisions: Sequence[Decision]) -> int:

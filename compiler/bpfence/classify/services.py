@@ -135,13 +135,14 @@ def fill_service_cells(
     row = decided.row
     if row.direction is not Direction.EGRESS or row.point is not Point.ENDPOINT or not cells:
         return decided
-    numbers = decided.numbers.copy()
+    judged = decided.numbers
+    numbers = judged.copy()
     decisions = list(decided.decisions)
     allowed = np.array([decision.allowed for decision in decided.decisions], dtype=bool)
     for cell in cells:
         where, atoms = cell_block(cell, row, peers, l4)
         if cell.backends:
-            answers = [backend_numbers(backend, cell, decided.numbers, peers, l4) for backend in cell.backends]
+            answers = [backend_numbers(backend, cell, judged, peers, l4) for backend in cell.backends]
             numbers[np.ix_(where, atoms)] = first_denied(answers, allowed)
         elif isolates(row):
             decisions.append(no_backend(row, cell))
