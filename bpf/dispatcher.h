@@ -5,25 +5,34 @@
  */
 
 /*
- * The word is read once. A packet that met a dispatcher before carries that one's choice in its
- * mark, and stays with it. The index of each tail call is a constant, which makes it a direct jump;
- * the assembler statements keep the compiler from folding the two calls into one.
+ * The word is read once. A packet that met a dispatcher before carries the number of that one's
+ * generation in its mark, and stays with it: with the one in force, or with the one before it while
+ * the other slot still holds that whole. Where it is gone, nobody can say any more what it would
+ * have said. The index of each tail call is a constant, which makes it a direct jump; the assembler
+ * statements keep the compiler from folding the two calls into one.
  */
 static __always_inline int dispatch(struct __sk_buff *skb, const int hook)
 {
 	__u32 zero = 0, mark = skb->mark, choice = mark & MARK_MASK;
 	volatile __u64 *word = active.lookup(&zero);
 	__u64 now = word ? *word : 0;
+	__u32 number = now & MARK_MASK, slot = now & 1;
 
 	if (!word)
 		goto failed;
 	if (!now)
 		return VERDICT_PASS;
-	if (choice != MARK_SLOT0 && choice != MARK_SLOT1) {
-		choice = now & 1 ? MARK_SLOT1 : MARK_SLOT0;
-		skb->mark = (mark & ~MARK_MASK) | choice;
+	if (choice != number) {
+		if (!choice) {
+			skb->mark = mark | number;
+		} else if (choice == (now << ACTIVE_STANDBY & MARK_MASK)) {
+			slot = !slot;
+		} else {
+			count(REASON_STALE);
+			return VERDICT_DROP;
+		}
 	}
-	if (choice == MARK_SLOT0) {
+	if (!slot) {
 		asm volatile("" ::"i"(0) : "memory");
 		programs.call(skb, hook);
 		asm volatile("" ::"i"(1) : "memory");

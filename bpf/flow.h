@@ -148,6 +148,7 @@ static __always_inline int judge_flow(struct __sk_buff *skb, struct scratch *scr
 	struct connection *entry = NULL, *known = NULL;
 	__u32 zero = 0, cell;
 	struct slot_header *facts = (struct slot_header *)header.lookup(&zero);
+	bool frequent;
 
 	if (!facts)
 		return REASON_TABLE_ERROR;
@@ -163,7 +164,10 @@ static __always_inline int judge_flow(struct __sk_buff *skb, struct scratch *scr
 		if (entry->generation == facts->generation) {
 			if (entry->flags & CONNECTION_DENIED)
 				return REASON_DENIED;
+			frequent = is_frequent(entry);
 			touch(skb, entry, packet, ingress);
+			if (frequent)
+				note(entry, packet, facts, ingress);
 			return REASON_ALLOWED;
 		}
 		known = entry;

@@ -40,6 +40,8 @@ static __always_inline int judge_packet(struct __sk_buff *skb, struct scratch *s
 		skb->mark |= MARK_UNTRACKED;
 		return REASON_UNTRACKED;
 	}
+	if (is_hot(skb, packet, ingress))
+		return REASON_ALLOWED;
 	return judge_flow(skb, scratch, ingress);
 }
 

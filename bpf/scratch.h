@@ -39,6 +39,7 @@ struct scratch {
 	struct rows rows;
 	struct question question;
 	__u32 endpoint; /* of a host's interface */
+	__u32 class6; /* of the last IPv6 address that was looked up */
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);

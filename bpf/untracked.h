@@ -12,20 +12,34 @@ static __always_inline bool is_in_network(const struct failsafe *entry, __u8 fam
 }
 
 /*
- * Whether a port is one that policies of hosts never close, for traffic in the direction with this
- * party. One read tells for nearly all ports; the list is for the others. (In the direction of the
- * packet itself the cells know; this is for answers, which come from such a port.)
+ * Whether a port is one that policies of hosts never close, for traffic in the direction with somebody. A bit of the
+ * header, which is at hand, tells for most ports.
+ */
+static __always_inline bool may_be_failsafe(__u8 protocol, __be16 port, __u8 direction, const struct slot_header *facts)
+{
+	__u64 place = port_place_of(protocol), number = bpf_ntohs(port);
+	__u64 bits = direction == FAILSAFE_INGRESS ? facts->failsafe_ingress : facts->failsafe_egress;
+	__u32 zero = 0;
+	__u8 *ports = (__u8 *)failsafe_ports.lookup(&zero);
+
+	if (!(bits >> (number & 63) & 1) || place > 2 || !ports)
+		return false;
+	return ports[place * 65536 + number] & direction;
+}
+
+/*
+ * The same with this party; the list has the networks. (In the direction of the packet itself the cells know; this is
+ * for answers, which come from such a port.)
  */
 static __always_inline bool is_failsafe_port(const struct connection_key *key, __be16 port, const __be32 *remote,
 					     __u8 direction, const struct slot_header *facts)
 {
-	__u64 place = port_place_of(key->protocol), number = bpf_ntohs(port);
 	__u32 zero = 0, count = facts->failsafes;
-	__u8 *ports = (__u8 *)failsafe_ports.lookup(&zero);
 	struct failsafe *table = (struct failsafe *)failsafes.lookup(&zero);
+	__u64 number = bpf_ntohs(port);
 	int i;
 
-	if (place > 2 || !ports || !table || !(ports[place * 65536 + number] & direction))
+	if (!table || !may_be_failsafe(key->protocol, port, direction, facts))
 		return false;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FAILSAFES; i++) {

@@ -20,6 +20,9 @@ static __always_inline int judge(struct __sk_buff *skb, __u64 number, const bool
 	reason = parse_frame(skb, packet, !ingress);
 	if (reason != PARSED)
 		return reason == NOT_IP ? REASON_NOT_IP : REASON_MALFORMED;
+	/* Noted of packets alone that came through all of what follows, in this generation and direction. */
+	if (is_hot(skb, packet, ingress))
+		return REASON_ALLOWED;
 	if (!find_own(endpoint, &packet->key, rows)) {
 		if (ingress) {
 			if (!first_rows(endpoint, packet->key.family, rows))

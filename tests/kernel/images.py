@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import numpy as np
 
-from bpfence.plan.address6 import gather_blocks, place_entries
+from bpfence.plan.address6 import add_signposts, gather_blocks, place_entries
 from bpfence.plan.layout import (
     ADDRESS6_LENGTH,
     CELL_ALLOW,
@@ -18,6 +18,7 @@ from bpfence.plan.layout import (
     address6_length_mix,
     endpoint_struct,
 )
+from bpfence.plan.lengths6 import order_lengths
 from bpfence.plan.plan import Features, Geometry, Plan
 
 PEERS, L4_STRIDE = 8, 16
@@ -95,13 +96,15 @@ class Tables:
         networks = {IPv6Network(text): peer for text, peer in prefixes.items()}
         rows = sorted(((int(n.network_address), n.prefixlen), peer) for n, peer in networks.items())
         entries, blocks = gather_blocks(rows, default)
-        lengths = sorted({entry.prefix[1] for entry in entries}, reverse=True)
+        lengths = order_lengths({entry.prefix[1] for entry in entries})
+        entries = add_signposts(entries, lengths, default)
         self.header["peer6_default"] = default
         self.header["address6_lengths"] = len(lengths)
-        for place, length in zip(self.images["address6_lengths"].view(ADDRESS6_LENGTH.dtype), lengths, strict=False):
-            mask = int(IPv6Network((0, length)).netmask)
-            place["upper"], place["lower"], place["length"] = mask >> 64, mask & (1 << 64) - 1, length
-            place["mix"] = address6_length_mix(length, SEED)
+        for place, node in zip(self.images["address6_lengths"].view(ADDRESS6_LENGTH.dtype), lengths, strict=False):
+            mask = int(IPv6Network((0, node.length)).netmask)
+            place["upper"], place["lower"], place["length"] = mask >> 64, mask & (1 << 64) - 1, node.length
+            place["mix"] = address6_length_mix(node.length, SEED)
+            place["longer"], place["shorter"] = node.longer or 0, node.shorter or 0
         placed = place_entries(entries, self.plan.geometry.address6_slots, SEED)
         assert placed is not None
         self.images["address6_blocks"].view(np.uint16)[: blocks.size] = blocks.reshape(-1)

@@ -28,9 +28,11 @@ from bpfence.loader.kernel import (
     prog_array_set,
     write_array,
 )
+from bpfence.loader.node import Active
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
 from bpfence.plan.layout import CONNECTION, CONNECTION_KEY, HOOKS_PER_SLOT, REASONS
 from bpfence.plan.plan import Plan
+from kernel.hot_notes import clear_notes, noted, open_notes
 from kernel.images import Tables
 
 PASS, DROP = -1, 2
@@ -44,6 +46,8 @@ class SlotUnderTest:
     tables: dict[str, Map]
     programs: dict[str, Program]
     counters: Map
+    notes: Map
+    """about hot flows: they know nothing of what a test does to the connection table"""
 
 
 @dataclass(slots=True)
@@ -86,19 +90,22 @@ class Plane:
         programs = load_programs(
             emit_workload_program(plan, ["under test"]), WORKLOAD_PROGRAMS, pins, {"HZ": kernel_hz()}
         )
-        return SlotUnderTest(plan, tables, programs, counters)
+        return SlotUnderTest(plan, tables, programs, counters, open_notes(programs[WORKLOAD_PROGRAMS[0]]))
 
     def fill(self, tables: Tables, number: int = 0) -> SlotUnderTest:
         """Write the images into a slot and send packets to it from now on."""
         slot = self.slot(tables.plan, number)
         for name, image in tables.images.items():
             write_array(slot.tables[name], image.tobytes())
+        clear_notes(slot.notes)
         self.current = slot
         return slot
 
-    def commit(self, generation: int, number: int) -> None:
-        """Publish a slot to the dispatchers; generation 0 takes everything back."""
-        word = generation << 1 | number if generation else 0
+    def commit(self, generation: int, number: int, mark: int = 1, standby: int = 0) -> None:
+        """Publish a slot to the dispatchers; generation 0 takes everything back. ``mark`` and ``standby``: numbers of
+        this generation and of the one before it.
+        """
+        word = Active(generation, number, mark, standby).word
         self.shared["active"].update(bytes(4), word.to_bytes(8, "little"))
 
     def egress(self, frame: bytes) -> str:
@@ -126,11 +133,17 @@ class Plane:
         return (slot.counters for slot in self.slots.values())
 
     def connections(self) -> list[tuple[np.void, np.void]]:
-        """Every tracked flow: key and value."""
-        return [
-            (np.frombuffer(key, CONNECTION_KEY.dtype)[0], np.frombuffer(value, CONNECTION.dtype)[0])
-            for key, value in self.shared["connections"].iterate()
-        ]
+        """Every tracked flow: key and value, with all packets counted so far."""
+        found = []
+        for raw_key, raw_value in self.shared["connections"].iterate():
+            key = np.frombuffer(raw_key, CONNECTION_KEY.dtype)[0]
+            value = np.frombuffer(raw_value, CONNECTION.dtype).copy()[0]
+            for slot in self.slots.values():
+                packets, size = noted(slot.notes, key)
+                value["packets"] += packets
+                value["bytes"] += size
+            found.append((key, value))
+        return found
 
     def age(self, seconds: float) -> None:
         """Let every flow and first fragment be that much older."""
@@ -139,19 +152,25 @@ class Plane:
             for key, value in list(self.shared[name].iterate()):
                 seen = int.from_bytes(value[:8], "little") - jiffies
                 self.shared[name].update(key, seen.to_bytes(8, "little") + value[8:])
+        self._clear_notes()
 
     def forget(self) -> None:
         """Empty the shared state."""
         for name in ("connections", "fragments"):
             for key, _ in list(self.shared[name].iterate()):
                 self.shared[name].delete(key)
+        self._clear_notes()
         self.commit(0, 0)
+
+    def _clear_notes(self) -> None:
+        for slot in self.slots.values():
+            clear_notes(slot.notes)
 
     def close(self) -> None:
         for slot in self.slots.values():
             for program in slot.programs.values():
                 program.close()
-            for table in (*slot.tables.values(), slot.counters):
+            for table in (*slot.tables.values(), slot.counters, slot.notes):
                 table.close()
         for dispatcher in self.dispatchers.values():
             dispatcher.close()

@@ -6,6 +6,8 @@ subtracted.
 
 - ``established``: packets of an open TCP connection, through the slot's program alone.
 - ``established-dispatcher``: the same, with the dispatcher before it, as a packet meets them on an interface.
+- ``established-many``: each run's packet is one of 16,384 open TCP connections, chosen at random: neither notes about
+  hot flows nor caches help. A step ahead of the program chooses; ``none`` has this step too.
 - ``new``: each run's packet is the first of a flow of its own, from one of 65,536 addresses: tables are asked and the
   flow is remembered, in a table that is full. A step ahead of the program writes address and port; ``none`` has this
   step too.

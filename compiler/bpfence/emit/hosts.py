@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bpfence.classify.classification import Classification
-from bpfence.emit.artefact import FailsafeEntry, HostEntry, HostRowEntry, HostSettingsEntry
+from bpfence.classify.services import ServiceCell
+from bpfence.emit.artefact import FailsafeEntry, GuardedEntry, HostEntry, HostRowEntry, HostSettingsEntry
 from bpfence.emit.provenance import range_text
 from bpfence.identity.inventory import FailsafePort, HostSettings
 from bpfence.identity.world import Entity
 from bpfence.plan.build import PlannedTables
+
+API_SERVER = "default/kubernetes"
+"""The service by which every cluster offers its API server."""
 
 
 def host_entries(
@@ -42,6 +46,23 @@ def asked_hosts(hosts: Sequence[Entity], settings: HostSettings, classification:
     named = {row.host for row in classification.host_rows}
     drops = settings.workload_to_host == "Drop"
     return tuple(host for host in hosts if host.kind == "hostendpoint" or host.name in named or drops)
+
+
+def guarded_entries(services: Iterable[ServiceCell]) -> tuple[GuardedEntry, ...]:
+    """Where the API server answers. What the node itself sends to a service is translated before it meets a host's
+    policy, so these are the places behind the service; its own addresses only where nobody is known behind them.
+    """
+    found = {
+        (cell.protocol, address, port)
+        for cell in services
+        if cell.service == API_SERVER
+        for address, port in cell.backends or ((address, cell.port) for address in cell.addresses)
+    }
+    ordered = sorted(found, key=lambda item: (item[1].version, int(item[1]), item[0], item[2]))
+    return tuple(
+        GuardedEntry(name=API_SERVER, protocol=protocol, address=str(address), port=port)
+        for protocol, address, port in ordered
+    )
 
 
 def _settings(settings: HostSettings) -> HostSettingsEntry:

@@ -32,6 +32,7 @@ ENDPOINT_TABLES = ("interfaces", "endpoints")
 """Tables that say whose packet it is; the others decide."""
 SHARED_BY_DISPATCHERS = ("active", "programs", "xdp_programs", "counters")
 
+XDP_FRAME = "frame_xdp.h"
 _HIGH_ENTRIES = 1 << 16
 """What the text says about the size of a shared hash. The pinned map's own size holds; the loader chooses it."""
 
@@ -60,19 +61,19 @@ def emit_workload_program(plan: Plan, notes: Sequence[str] = ()) -> str:
     """The programs `WORKLOAD_PROGRAMS`, in one text. ``notes``: lines for the reader, after the facts of the plan."""
     at_hosts = ("hosts.h", "decide_workload.h") if plan.features.hosts_at_workloads else ("decide_alone.h",)
     state = "stateless.h" if plan.features.stateless else "stateful.h"
-    deciders = (*at_hosts, "connections.h", state, "flow.h", "fragments.h", "verdict.h")
+    deciders = (*at_hosts, "connections.h", "hot.h", state, "flow.h", "fragments.h", "verdict.h")
     return _slot_text(plan, "frame_skb.h", (*deciders, "hopeless.h", "workload.h"), notes)
 
 
 def emit_host_program(plan: Plan) -> str:
     """The programs `HOST_PROGRAMS`, in one text."""
-    deciders = ("hosts.h", "decide_host.h", "connections.h", "stateful.h", "flow.h")
+    deciders = ("hosts.h", "decide_host.h", "connections.h", "hot.h", "stateful.h", "flow.h")
     return _slot_text(plan, "frame_skb.h", (*deciders, "fragments.h", "verdict.h", "untracked.h", "host.h"))
 
 
 def emit_xdp_program(plan: Plan) -> str:
     """The programs `XDP_PROGRAMS`, in one text."""
-    return _slot_text(plan, "frame_xdp.h", ("hosts.h", "connections.h", "untracked.h", "host_xdp.h"))
+    return _slot_text(plan, XDP_FRAME, ("hosts.h", "connections.h", "untracked.h", "plain_xdp.h", "host_xdp.h"))
 
 
 def _slot_text(plan: Plan, frame: str, programs: Sequence[str], notes: Sequence[str] = ()) -> str:
@@ -121,7 +122,7 @@ def emit_dispatcher_program() -> str:
         comment_block([f"Written by bpfence {__version__}: the dispatchers, attached once on every interface."]),
         fragment("protocols.h"),
         constants({**_reasons(), **_dispatcher_constants()}),
-        pinned_map("array", "__u32", "__u64", "active", 1, "generation << 1 | slot; 0 = nothing committed"),
+        pinned_map("array", "__u32", "__u64", "active", 1, "generation, its number, its slot; 0 = nothing committed"),
         pinned_map("prog", "__u32", "__u32", "programs", 16, "slot * HOOKS_PER_SLOT + hook"),
         pinned_map("prog", "__u32", "__u32", "xdp_programs", 2, "slot"),
         _counters_map(),
@@ -159,16 +160,18 @@ def _fragments(features: Features, frame: str) -> tuple[str, ...]:
         "packet.h",
         "endpoint.h",
         "exempt.h",
-        *_decision_fragments(features),
+        *_decision_fragments(features, sources=frame != XDP_FRAME or features.early_sources),
     )
 
 
-def _decision_fragments(features: Features) -> tuple[str, ...]:
+def _decision_fragments(features: Features, *, sources: bool = True) -> tuple[str, ...]:
+    """``sources``: whether the program looks at source ports where rows tell them apart."""
+    ports = ("l4_source_ports.h" if sources else "l4_any_source.h") if features.source_ports else "l4_ports.h"
     return (
         "peer4.h",
         "peer6.h" if features.address6 else "peer6_default.h",
         "port_place.h",
-        "l4_source_ports.h" if features.source_ports else "l4_ports.h",
+        ports,
         "l4.h",
         "cell.h",
         "cells_two_level.h" if features.two_level else "cells_flat.h",
@@ -190,6 +193,7 @@ def _structs(plan: Plan) -> tuple[Struct, ...]:
         *((layout.HOST, layout.FAILSAFE, layout.LOCAL_ADDRESS) if plan.features.hosts else ()),
         layout.CONNECTION_KEY,
         layout.CONNECTION,
+        layout.HOT_FLOW,
         layout.FRAGMENT_KEY,
         layout.ENDPOINT_COUNTS,
     )
@@ -219,6 +223,7 @@ def _slot_constants(plan: Plan) -> dict[str, int | str]:
         sizes["ADDRESS6_GROUPS"] = geometry.address6_groups
         sizes["ADDRESS6_BLOCKS"] = geometry.address6_blocks
         sizes["ADDRESS6_LENGTHS"] = geometry.address6_lengths
+        sizes["ADDRESS6_STEPS"] = layout.ADDRESS6_STEPS
     if plan.features.source_ports:
         sizes["PORT_PAIRS"] = geometry.port_pairs
     if plan.features.two_level:
@@ -251,6 +256,7 @@ def _host_constants(plan: Plan) -> dict[str, int | str]:
 def _layout_constants() -> dict[str, int | str]:
     names = (
         "INTERFACE_PROBES",
+        "HOT_FLOWS_BITS",
         "CONNECTION_INGRESS",
         "CONNECTION_REPLIED",
         "CONNECTION_DENIED",
@@ -281,8 +287,7 @@ def _layout_constants() -> dict[str, int | str]:
 def _dispatcher_constants() -> dict[str, int | str]:
     return {
         "MARK_MASK": f"{layout.MARK_MASK:#010x}",
-        "MARK_SLOT0": f"{layout.MARK_SLOT0:#010x}",
-        "MARK_SLOT1": f"{layout.MARK_SLOT1:#010x}",
+        "ACTIVE_STANDBY": layout.ACTIVE_STANDBY,
         "HOOKS_PER_SLOT": layout.HOOKS_PER_SLOT,
         "HOOK_EGRESS": layout.HOOK_EGRESS,
         "HOOK_INGRESS": layout.HOOK_INGRESS,

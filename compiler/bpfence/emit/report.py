@@ -5,13 +5,14 @@ In: the sizes of the program, the classification, the planned tables. Out: text,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from bpfence.classify.classification import Classification
 from bpfence.emit.tables import used_elements
 from bpfence.passes.size import ProgramSize
 from bpfence.plan.build import PlannedTables
 from bpfence.plan.cells import CellTables
+from bpfence.plan.lengths6 import most_steps
 from bpfence.plan.plan import Features, TableSpec
 
 _LEFT_OUT = {
@@ -111,16 +112,19 @@ def _decision_costs(planned: PlannedTables) -> list[str]:
     words = f"{ports} for ports, {cells} for the cell"
     lengths = planned.address6.lengths
     last = 1 if len(planned.address6.blocks) else 0
-    found = f"2 for each of {len(lengths)} prefix lengths{', 1 for a block' if last else ''}, " if lengths else ""
+    steps = most_steps(lengths)
+    found = f"2 for each of {steps} prefix lengths{', 1 for a block' if last else ''}, " if lengths else ""
     return [
         f"{'IPv4 decision':<20}{3 + ports + cells} reads: 3 address levels, {words}",
-        f"{'IPv6 decision':<20}at most {2 * len(lengths) + last + ports + cells} reads: {found}{words}",
-        f"{'IPv6 lengths':<20}{_lengths(lengths)}",
+        f"{'IPv6 decision':<20}at most {2 * steps + last + ports + cells} reads: {found}{words}",
+        f"{'IPv6 lengths':<20}{_lengths(node.length for node in lengths)}",
     ]
 
 
-def _lengths(lengths: tuple[int, ...]) -> str:
-    return ", ".join(f"/{length}" for length in lengths) or "none, every IPv6 peer is of one class"
+def _lengths(lengths: Iterable[int]) -> str:
+    return (
+        ", ".join(f"/{length}" for length in sorted(lengths, reverse=True)) or "none, every IPv6 peer is of one class"
+    )
 
 
 def _program_features(features: Features) -> list[str]:

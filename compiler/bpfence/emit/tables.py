@@ -16,6 +16,8 @@ from bpfence.plan.hosts import local_table
 from bpfence.plan.layout import (
     ADDRESS6_LENGTH,
     CELL_NARROW_SHIFT,
+    FAILSAFE_EGRESS,
+    FAILSAFE_INGRESS,
     HEADER,
     UNRESTRICTED,
     address6_length_mix,
@@ -103,6 +105,8 @@ def _header(planned: PlannedTables) -> bytes:
     header["own_stride"] = planned.peers
     header["node_host"], header["every_host"] = planned.hosts.node, planned.hosts.every
     header["host_flags"], header["failsafes"] = planned.hosts.flags, len(planned.hosts.failsafes)
+    for name, direction in (("failsafe_ingress", FAILSAFE_INGRESS), ("failsafe_egress", FAILSAFE_EGRESS)):
+        header[name] = planned.hosts.failsafe_bits(direction)
     return header.tobytes()
 
 
@@ -121,10 +125,10 @@ def _cell_contents(planned: PlannedTables) -> dict[str, bytes]:
 def _lengths6(planned: PlannedTables) -> bytes:
     lengths = planned.address6.lengths
     table = np.zeros(len(lengths), dtype=ADDRESS6_LENGTH.dtype)
-    for place, length in enumerate(lengths):
-        mask = address6_mask(length)
-        mix = address6_length_mix(length, planned.address6.seed)
-        table[place] = (mask >> 64, mask & (1 << 64) - 1, mix, length, 0)
+    for place, node in enumerate(lengths):
+        mask = address6_mask(node.length)
+        mix = address6_length_mix(node.length, planned.address6.seed)
+        table[place] = (mask >> 64, mask & (1 << 64) - 1, mix, node.length, node.longer or 0, node.shorter or 0)
     return table.tobytes()
 
 

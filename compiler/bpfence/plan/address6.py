@@ -1,7 +1,9 @@
-"""The IPv6 table: a perfect hash over the prefixes at which the class changes, asked once per prefix length in use.
+"""The IPv6 table: a perfect hash over the prefixes at which the class changes, asked for one prefix length after the
+other, at most `ADDRESS6_STEPS` of them.
 
-In: prefixes and their classes. Out: `Address6Table`. The longest length is asked first. Where many prefixes longer than
-/120 lie in one /120, as the pods of a node do, they become one entry with a block of 256 classes, one per address.
+In: prefixes and their classes. Out: `Address6Table`. Where many prefixes longer than /120 lie in one /120, as the pods
+of a node do, they become one entry with a block of 256 classes, one per address. In which order lengths are asked is
+`plan/lengths6.py`.
 
 Each prefix has a slot of its own, so an answer takes one read of the slot table whether the prefix is there or not: its
 hash names a group, the group's displacement sends every member to a free slot.
@@ -25,6 +27,7 @@ from bpfence.plan.layout import (
     address6_mask,
     address6_slot,
 )
+from bpfence.plan.lengths6 import LengthNode, order_lengths, way_to
 
 LEAST_SLOTS = 64
 BLOCK_WORTH = 16
@@ -39,7 +42,9 @@ Prefix = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One prefix: its class, or the number of its block of classes."""
+    """One prefix: its class, or the number of its block of classes. One that only leads on to longer lengths has the
+    class of what holds it.
+    """
 
     prefix: Prefix
     peer: int
@@ -49,13 +54,13 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Address6Table:
     """``entries``: slots of `ADDRESS6_ENTRY`; ``displacements``: one per group; ``blocks``: (n, 256) classes;
-    ``lengths``: longest first; ``default``: class of an address in no prefix.
+    ``lengths``: in the order of the table, the first is asked first; ``default``: class of an address in no prefix.
     """
 
     entries: NDArray[np.void]
     displacements: NDArray[np.uint16]
     blocks: NDArray[np.uint16]
-    lengths: tuple[int, ...]
+    lengths: tuple[LengthNode, ...]
     default: int
     seed: int
     used: int
@@ -66,15 +71,27 @@ class Address6Table:
 
     def lookup(self, address: int) -> int:
         """The peer class of an address, as the program finds it."""
-        for length in self.lengths:
-            prefix = address & address6_mask(length)
-            number = address6_hash(prefix, address6_length_mix(length, self.seed))
-            displacement = int(self.displacements[number % len(self.displacements)])
-            entry = self.entries[address6_slot(number, displacement, self.slots)]
-            if int(entry["length"]) == length + 1 and (int(entry["upper"]) << 64 | int(entry["lower"])) == prefix:
-                block = int(entry["block"])
-                return int(self.blocks[block - 1, address & 0xFF]) if block else int(entry["peer"])
-        return self.default
+        found = self.default
+        at = 0 if self.lengths else None
+        while at is not None:
+            node = self.lengths[at]
+            answer = self._ask(address, node.length)
+            if answer is None:
+                at = node.shorter
+            else:
+                found, at = answer, node.longer
+        return found
+
+    def _ask(self, address: int, length: int) -> int | None:
+        """What the entry of that length says that holds the address."""
+        prefix = address & address6_mask(length)
+        number = address6_hash(prefix, address6_length_mix(length, self.seed))
+        displacement = int(self.displacements[number % len(self.displacements)])
+        entry = self.entries[address6_slot(number, displacement, self.slots)]
+        if int(entry["length"]) != length + 1 or (int(entry["upper"]) << 64 | int(entry["lower"])) != prefix:
+            return None
+        block = int(entry["block"])
+        return int(self.blocks[block - 1, address & 0xFF]) if block else int(entry["peer"])
 
 
 def prune_prefixes(prefixes: Sequence[tuple[Prefix, int]], default: int) -> list[tuple[Prefix, int]]:
@@ -102,7 +119,8 @@ def build_address6(
     they never do.
     """
     entries, blocks = gather_blocks(prune_prefixes(prefixes, default), default)
-    lengths = tuple(sorted({entry.prefix[1] for entry in entries}, reverse=True))
+    lengths = order_lengths({entry.prefix[1] for entry in entries})
+    entries = add_signposts(entries, lengths, default)
     slots = max(least_slots, ADDRESS6_GROUP)
     while slots * 4 < 5 * len(entries):
         slots *= 2
@@ -141,6 +159,33 @@ def gather_blocks(prefixes: Sequence[tuple[Prefix, int]], default: int) -> tuple
         entries[place] = Entry(place, 0, block)
     pool = np.frombuffer(b"".join(numbers), dtype=np.uint16).reshape(-1, 256)
     return list(entries.values()), pool
+
+
+def add_signposts(entries: Sequence[Entry], lengths: Sequence[LengthNode], default: int) -> list[Entry]:
+    """The entries, and those without which the way through the lengths would not lead to them: with a hit at every
+    length that leads on to longer ones.
+    """
+    ways = {node.length: way_to(lengths, node.length) for node in lengths}
+    known = {entry.prefix: entry for entry in entries}
+    missing = {
+        (entry.prefix[0] & address6_mask(length), length) for entry in entries for length in ways[entry.prefix[1]]
+    } - known.keys()
+    if not missing:
+        return list(entries)
+    listed = sorted((prefix, known[prefix].peer if prefix in known else -1) for prefix in known.keys() | missing)
+    return [*entries, *_signposts(listed, default)]
+
+
+def _signposts(listed: Iterable[tuple[Prefix, int]], default: int) -> Iterator[Entry]:
+    """One for each prefix without a class (-1), with the class of the closest one around it that has one."""
+    covers: list[tuple[int, int]] = []
+    for (start, length), peer in listed:
+        while covers and covers[-1][0] <= start:
+            covers.pop()
+        if peer >= 0:
+            covers.append((start + (1 << (128 - length)), peer))
+        else:
+            yield Entry((start, length), covers[-1][1] if covers else default)
 
 
 def _paint(members: Iterable[tuple[Prefix, int]], around: int) -> NDArray[np.uint16]:

@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfence.classify.classification import Classification
+from bpfence.classify.fingerprints import equal_rows
+from bpfence.classify.merge import RowCells
 from bpfence.classify.services import ServiceCell
 from bpfence.errors import BudgetError
 from bpfence.identity.inventory import Address, FailsafePort, HostSettings
 from bpfence.identity.world import Entity
 from bpfence.ir.nodes import Direction, Point
+from bpfence.plan.l4 import depends_on_source
 from bpfence.plan.layout import (
+    CELL_ALLOW,
+    CELL_NEXT,
     FAILSAFE,
     FAILSAFE_EGRESS,
     FAILSAFE_INGRESS,
@@ -53,7 +58,8 @@ class HostFacts:
 @dataclass(frozen=True, slots=True)
 class PlannedHosts:
     """``table``: HOST records; ``own_rows``: row offsets, shape (hosts, HOST_ROWS, peer classes), empty when no row
-    depends on the own address. ``node``, ``every``: 1 + a host's number, or 0.
+    depends on the own address. ``node``, ``every``: 1 + a host's number, or 0. ``early_sources``: what comes in is told
+    apart by source ports before connection tracking.
     """
 
     table: NDArray[np.void]
@@ -65,6 +71,7 @@ class PlannedHosts:
     node: int
     every: int
     flags: int
+    early_sources: bool = False
 
     @property
     def present(self) -> bool:
@@ -75,6 +82,11 @@ class PlannedHosts:
         """The points at which some host is restricted."""
         bits = int(np.bitwise_or.reduce(self.table["restricted"], initial=0))
         return frozenset(place for index, place in enumerate(HOST_POINTS) if bits >> index & 1)
+
+    def failsafe_bits(self, direction: int) -> int:
+        """``1 << (port & 63)`` of every failsafe port in the direction, a FAILSAFE_* bit."""
+        ports = {int(port["port"]) & 63 for port in self.failsafes if port["directions"] & direction}
+        return sum(1 << number for number in ports)
 
     def features(self, features: Features) -> Features:
         """The features with those that hosts need."""
@@ -87,6 +99,7 @@ class PlannedHosts:
             hosts=True,
             hosts_at_workloads=at_workloads or self.node > 0,
             untracked=("ingress", "untracked") in self.restricted,
+            early_sources=self.early_sources,
             own_rows=self.own_rows.size > 0,
             own_untracked=self._own_untracked(),
         )
@@ -149,7 +162,25 @@ def plan_hosts(facts: HostFacts, classification: Classification, offsets: Sequen
         _number(hosts, lambda host: host.kind == "node"),
         _number(hosts, lambda host: host.kind == "hostendpoint" and host.interface == EVERY_INTERFACE),
         HOST_DROPS_WORKLOADS if facts.settings.workload_to_host == "Drop" else 0,
+        _early_sources(classification),
     )
+
+
+def _early_sources(classification: Classification) -> bool:
+    """Whether the verdict of some row for what comes in, before connection tracking, depends on the source port."""
+    place = (Direction.INGRESS, Point.UNTRACKED)
+    named = zip(classification.host_rows, classification.host_row_numbers, strict=True)
+    rows = {row for item, row in named if (item.direction, item.point) == place and row is not None}
+    for (_, *where), numbers in classification.own_rows.numbers.items():
+        rows |= {row for row in numbers.tolist() if row >= 0} if tuple(where) == place else set()
+    merged = classification.merged
+    verdicts = (merged.rows[merged.cells_of_row[row]] for row in sorted(rows))
+    return any(_tells_sources_apart(classification, row) for row in verdicts)
+
+
+def _tells_sources_apart(classification: Classification, row: RowCells) -> bool:
+    alike, _ = equal_rows(np.ascontiguousarray((row.cells & (CELL_ALLOW | CELL_NEXT)).T))
+    return depends_on_source(classification.l4, alike[row.l4_of[classification.merged.l4_of]])
 
 
 def _number(hosts: Sequence[Entity], wanted: object) -> int:

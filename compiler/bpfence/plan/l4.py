@@ -95,6 +95,11 @@ def _needs_second(space: ProtocolSpace, merged: NDArray[np.int64]) -> bool:
     return bool((grid != grid[:, :1]).any())
 
 
+def depends_on_source(atoms: L4Atoms, classes: NDArray[np.int64]) -> bool:
+    """Whether packets of one destination port are of several classes. ``classes``: one per atom."""
+    return any(_needs_second(atoms.spaces[protocol], classes) for protocol in PORT_ORDER)
+
+
 def _icmp_table(spaces: list[ProtocolSpace], merged: NDArray[np.int64]) -> Shorts:
     if not any(_needs_second(space, merged) for space in spaces):
         return np.stack([_grid(space, merged)[:, 0][_classes(space)] for space in spaces]).astype(np.uint16)

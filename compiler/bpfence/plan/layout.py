@@ -168,8 +168,11 @@ ADDRESS6_LENGTH = check_layout(Struct("address6_length", (
     Field("lower", "u64"),
     Field("mix", "u64", comment="what the hash takes of the length and the seed"),
     Field("length", "u32"),
-    Field("reserved", "u32"),
-), "A prefix length that occurs."))  # fmt: skip
+    Field("longer", "u16", comment="which is asked after a hit; 0 = none"),
+    Field("shorter", "u16", comment="which is asked after a miss; 0 = none"),
+), "A prefix length that occurs; the first is asked first."))  # fmt: skip
+ADDRESS6_STEPS = 8
+"""INVARIANT: no way through the prefix lengths is longer."""
 ADDRESS6_GROUP = 4
 """slots per displacement"""
 ADDRESS6_BLOCK_LENGTH = 120
@@ -189,6 +192,8 @@ HEADER = check_layout(Struct("slot_header", (
     Field("every_host", "u32", comment="1 + the host endpoint of every interface; 0 = there is none"),
     Field("host_flags", "u32", comment="HOST_* bits"),
     Field("failsafes", "u32", comment="how many failsafe ports are listed"),
+    Field("failsafe_ingress", "u64", comment="1 << (port & 63) of every failsafe port in that direction"),
+    Field("failsafe_egress", "u64"),
 ), "Facts about one slot's tables."))  # fmt: skip
 
 # Hosts: host endpoints, and the node itself where policies select nodes.
@@ -242,9 +247,16 @@ NODE_PORTS_BYTES = 3 * 8192
 
 # The word that commits, the marks that keep a packet with its generation, and the program array.
 MARK_MASK = 0x00C00000
-MARK_SLOT0 = 0x00400000
-MARK_SLOT1 = 0x00800000
-"""Bits of ``skb->mark``: the slot that the packet's first dispatcher chose; neither or both = not chosen yet."""
+"""Bits of ``skb->mark``: the number, 1 to 3, of the generation that a packet's first dispatcher chose; 0 = not chosen
+yet. Generations are numbered in turn.
+"""
+MARK_SHIFT = 22
+MARK_NUMBERS = 3
+ACTIVE_STANDBY = 2
+"""The word ``active``: the slot in bit 0, the generation's number where the mark has it, that of the generation before
+it (0 = not whole any more in the other slot) so many bits lower, and the generation from bit ACTIVE_GENERATION on.
+"""
+ACTIVE_GENERATION = 32
 HOOKS_PER_SLOT = 8
 HOOK_EGRESS = 0
 HOOK_INGRESS = 1
@@ -314,6 +326,15 @@ CONNECTION = check_layout(Struct("connection", (
     Field("state", "u8", comment="TCP_* bits"),
     Field("reserved", "u32"),
 ), "One tracked connection, as its endpoint sees it."))  # fmt: skip
+HOT_FLOW = check_layout(Struct("hot_flow", (
+    Field("key", CONNECTION_KEY),
+    Field("stamp", "u32", comment="generation << 1 | ingress"),
+    Field("since", "u64", comment="jiffies; 0 = not to be used"),
+    Field("packets", "u32", comment="that the flow's connection does not count yet"),
+    Field("bytes", "u32"),
+), "What one CPU notes about one direction of a connection that it was just asked about."))  # fmt: skip
+HOT_FLOWS_BITS = 7
+"""2 to the power of this: notes per CPU."""
 CONNECTION_INGRESS = 1
 """The initiator is the remote party: its packets travel towards the endpoint."""
 CONNECTION_REPLIED = 2
@@ -368,10 +389,12 @@ REASONS = (
     "ct-failure",
     "table-error",
     "not-ip",
+    "stale",
 )
 """Index into ``counters`` and ``endpoint_counts``: packets by outcome. ``PASSING`` are not drops."""
 PASSING = frozenset({"allowed", "unknown-endpoint", "untracked", "not-ip"})
-"""``unknown-endpoint``: the slot has no endpoint for the interface; ``not-ip``: ARP and other ethertypes."""
+"""``unknown-endpoint``: the slot has no endpoint for the interface; ``not-ip``: ARP and other ethertypes.
+``stale``: was let in by a generation that is gone."""
 COUNTED_REASONS = 16
 """Room for reasons in ``endpoint_counts``, a power of two."""
 ENDPOINT_COUNTS = check_layout(Struct("endpoint_counts", (

@@ -60,6 +60,9 @@ class Features:
     """Workloads' flows that need no state are not remembered."""
     own_untracked: bool = False
     """One before connection tracking does."""
+    early_sources: bool = False
+    """What comes in is told apart by source ports before connection tracking; without it the program for XDP looks at
+    no source port, whatever ``source_ports`` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from typing import Literal
 from bpfence.flows import MULTICAST_LISTENER, NEIGHBOUR_DISCOVERY
 from bpfence.plan.layout import CELL_ALLOW, PASSING, UNRESTRICTED
 from bpfence.simulate.headers import ICMP_OF, TCP, UDP, Address, Headers, read_frame
+from bpfence.simulate.host_hooks import HostHooks, ends_in_node
 from bpfence.simulate.simulator import Packet, Simulator
 
 Direction = Literal["egress", "ingress"]
 
 _SYN, _ACK = 0x02, 0x10
+_ICMPV6_ERRORS = frozenset(range(1, 5))
 _ON_LINK = {**dict.fromkeys(NEIGHBOUR_DISCOVERY, 255), **dict.fromkeys(MULTICAST_LISTENER, 1)}
 """ICMPv6 type -> the hop limit that makes it a message of the link"""
 _LINK_LOCAL = 0xFE80 >> 6
@@ -83,19 +85,29 @@ class FrameSimulator:
         self._rows = {
             entry.name: _rows_of(simulator, entry.name, entry.addresses) for entry in simulator.manifest.endpoints
         }
+        self._hosts = HostHooks(simulator) if simulator.manifest.features["hosts_at_workloads"] else None
+        self._node = frozenset(map(ip_address, simulator.manifest.node_addresses))
 
-    def judge(self, frame: bytes, direction: Direction, endpoint: str | None, memory: FragmentMemory) -> Outcome:
+    def judge(
+        self,
+        frame: bytes,
+        direction: Direction,
+        endpoint: str | None,
+        memory: FragmentMemory,
+        received: bool = True,
+    ) -> Outcome:
         """The answer to a frame from its Ethernet header on. ``endpoint`` None: the interface has none. ``memory``
-        takes note of first fragments that pass.
+        takes note of first fragments that pass. ``received``: the node has received the packet, so it is not its own.
         """
         if endpoint is None:
             return Outcome("unknown-endpoint")
         headers = read_frame(frame)
         if isinstance(headers, str):
             return Outcome(headers)
-        return Outcome(self._judge(headers, direction, endpoint, memory), headers)
+        party = not received if direction == "ingress" else ends_in_node(headers.destination, self._node)
+        return Outcome(self._judge(headers, direction, endpoint, party, memory), headers)
 
-    def _judge(self, headers: Headers, direction: Direction, endpoint: str, memory: FragmentMemory) -> str:
+    def _judge(self, headers: Headers, direction: Direction, endpoint: str, party: bool, memory: FragmentMemory) -> str:
         own = headers.source if direction == "egress" else headers.destination
         rows = self._rows[endpoint].get(own)
         if rows is None and direction == "egress":
@@ -103,18 +115,22 @@ class FrameSimulator:
         rows = rows or self._first_rows(endpoint, own.version)
         if rows is None:
             return "table-error"
-        if is_link_control(headers) or is_too_big(headers):
+        if is_link_control(headers):
             return "untracked"
+        if is_too_big(headers):
+            if self._hosts is None:
+                return "untracked"
+            rows = _Rows(UNRESTRICTED, UNRESTRICTED)
         if headers.is_later_fragment:
-            if rows.of(direction) == UNRESTRICTED:
+            if self._hosts is None and rows.of(direction) == UNRESTRICTED:
                 return "untracked"
             return "allowed" if memory.knows((endpoint, direction), headers) else "fragment"
-        if not self._allows(headers, direction, endpoint, rows):
+        if not self._allows(headers, direction, endpoint, rows, party):
             return "denied"
         if headers.fragment is not None:
             memory.remember((endpoint, direction), headers)
             return "allowed"
-        packet = _packet(headers, direction, endpoint)
+        packet = packet_of(headers, direction, endpoint)
         return "untracked" if self._simulator.is_left_out((rows.egress, rows.ingress), packet) else "allowed"
 
     def _first_rows(self, endpoint: str, version: int) -> _Rows | None:
@@ -123,28 +139,39 @@ class FrameSimulator:
         alike = (rows for address, rows in known.items() if address.version == version)
         return next(alike, None) or next(iter(known.values()), None)
 
-    def _allows(self, headers: Headers, direction: Direction, endpoint: str, rows: _Rows) -> bool:
-        """What the tables say. A TCP packet that opens nothing may belong to a connection of either side."""
-        packet = _packet(headers, direction, endpoint)
-        if self._row_allows(rows.of(direction), packet):
+    def _allows(self, headers: Headers, direction: Direction, endpoint: str, rows: _Rows, party: bool) -> bool:
+        """What the tables say. A TCP packet that opens nothing may belong to a connection of either side. ``party``:
+        the node itself is the other one.
+        """
+        packet = packet_of(headers, direction, endpoint)
+        exempt = is_node_error(headers)
+        if self._opens(rows.of(direction), packet, party, exempt):
             return True
-        if headers.protocol != TCP or headers.tcp_flags & (_SYN | _ACK) == _SYN:
+        if not is_answer_to_either(headers):
             return False
         other: Direction = "ingress" if direction == "egress" else "egress"
         ports = (headers.destination_port, headers.source_port)
         answered = Packet(endpoint, other, packet.own, packet.peer, TCP, *ports)
-        return self._row_allows(rows.of(other), answered)
+        return self._opens(rows.of(other), answered, party, exempt)
 
-    def _row_allows(self, row: int, packet: Packet) -> bool:
-        return row == UNRESTRICTED or bool(self._simulator.cell(row, packet) & CELL_ALLOW)
+    def _opens(self, row: int, packet: Packet, party: bool, exempt: bool) -> bool:
+        if row != UNRESTRICTED and not self._simulator.cell(row, packet) & CELL_ALLOW:
+            return False
+        return self._hosts is None or self._hosts.at_workload(packet, party=party, node_exempt=exempt)
 
 
-def _packet(headers: Headers, direction: Direction, endpoint: str) -> Packet:
+def packet_of(headers: Headers, direction: Direction, endpoint: str) -> Packet:
+    """The packet as the endpoint sees it, one of the two ends of the headers."""
     ends = (headers.source, headers.destination) if direction == "egress" else (headers.destination, headers.source)
     return Packet(
         endpoint, direction, *ends, headers.protocol,
         headers.source_port, headers.destination_port, headers.icmp_type, headers.icmp_code,
     )  # fmt: skip
+
+
+def is_answer_to_either(headers: Headers) -> bool:
+    """A TCP packet that opens nothing, so it may belong to a connection that either side has opened."""
+    return headers.protocol == TCP and headers.tcp_flags & (_SYN | _ACK) != _SYN
 
 
 def is_link_control(headers: Headers) -> bool:
@@ -161,6 +188,12 @@ def is_too_big(headers: Headers) -> bool:
     if headers.version == 4:
         return (headers.icmp_type, headers.icmp_code) == (3, 4)
     return headers.icmp_type == 2
+
+
+def is_node_error(headers: Headers) -> bool:
+    """Whole messages that policies for nodes leave alone: ICMPv6 errors and path MTU discovery."""
+    whole6 = headers.version == 6 and headers.protocol == ICMP_OF[6] and headers.fragment is None
+    return (whole6 and headers.icmp_type in _ICMPV6_ERRORS) or is_too_big(headers)
 
 
 def _may_lack_address(headers: Headers) -> bool:

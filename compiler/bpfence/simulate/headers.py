@@ -75,13 +75,15 @@ class _MalformedError(Exception):
     pass
 
 
-def read_frame(frame: bytes) -> Headers | Problem:
-    """What an Ethernet frame has to say. Tags in the frame alone: one that the kernel took out is not there."""
+def read_frame(frame: bytes, *, segmented: bool = False) -> Headers | Problem:
+    """What an Ethernet frame has to say. Tags in the frame alone: one that the kernel took out is not there.
+    ``segmented``: it may stand for several packets, so an IP length of zero means all that is there.
+    """
     try:
         kind, at = _behind_tags(frame)
         if kind == IPV4:
-            return _read_ipv4(frame[at:])
-        return _read_ipv6(frame[at:]) if kind == IPV6 else "not-ip"
+            return _read_ipv4(frame[at:], segmented)
+        return _read_ipv6(frame[at:], segmented) if kind == IPV6 else "not-ip"
     except _MalformedError:
         return "malformed"
 
@@ -99,9 +101,10 @@ def _behind_tags(frame: bytes) -> tuple[int, int]:
     return kind, at
 
 
-def _read_ipv4(data: bytes) -> Headers:
+def _read_ipv4(data: bytes, segmented: bool) -> Headers:
     _demand(len(data) >= 20 and data[0] >> 4 == 4)
     header, total = (data[0] & 15) * 4, _number(data, 2, 2)
+    total = len(data) if segmented and not total else total
     _demand(20 <= header <= total <= len(data))
     _check_options(data[20:header])
     found = Headers(IPv4Address(data[12:16]), IPv4Address(data[16:20]), data[9], data[8])
@@ -135,9 +138,10 @@ def _check_options(options: bytes) -> None:
         at += length
 
 
-def _read_ipv6(data: bytes) -> Headers:
+def _read_ipv6(data: bytes, segmented: bool) -> Headers:
     _demand(len(data) >= IPV6_HEADER and data[0] >> 4 == 6)
-    end = IPV6_HEADER + _number(data, 4, 2)
+    length = _number(data, 4, 2)
+    end = len(data) if segmented and not length else IPV6_HEADER + length
     _demand(end <= len(data))
     found = Headers(IPv6Address(data[8:24]), IPv6Address(data[24:40]), data[6], data[7])
     return _read_chain(found, data[IPV6_HEADER:end])

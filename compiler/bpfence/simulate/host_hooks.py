@@ -57,37 +57,64 @@ class HostHooks:
         """
         if host_housekeeping(packet.peer.version, packet.protocol, packet.icmp_type):
             return Outcome.UNTRACKED
-        if host is None and not party:
-            return Outcome.UNTRACKED
-        if host is not None and (party or packet.direction == "ingress"):
-            early = self._ask(host, packet, "untracked", failsafe=True)
-            if not early.passes:
-                return Outcome.DENIED
-            if early.decided:
-                return Outcome.UNTRACKED
-        passes = host is None or self._endpoint_passes(host, packet, party)
-        passes = passes and (not party or self._node_passes(packet))
-        return Outcome.ALLOWED if passes else Outcome.DENIED
+        early = self.before_tracking(host, packet, party=party)
+        if early is not None:
+            return early
+        return Outcome.ALLOWED if self.opens(host, packet, party=party) else Outcome.DENIED
 
-    def at_workload(self, packet: Packet, *, party: bool) -> bool:
+    def before_tracking(self, host: HostEntry | None, packet: Packet, *, party: bool) -> Outcome | None:
+        """As `at_interface`, of a packet that is no housekeeping: what is settled before flows are looked at. None:
+        nothing is.
+        """
+        if host is None:
+            return None if party else Outcome.UNTRACKED
+        if not party and packet.direction != "ingress":
+            return None
+        early = self._ask(host, packet, "untracked", failsafe=True)
+        if not early.passes:
+            return Outcome.DENIED
+        return Outcome.UNTRACKED if early.decided else None
+
+    def opens(self, host: HostEntry | None, packet: Packet, *, party: bool, node_exempt: bool | None = None) -> bool:
+        """As `at_interface`, of a packet that nothing before has settled: whether it may open a flow. ``node_exempt``:
+        policies that select nodes do not concern it; None: as its ICMP type says.
+        """
+        if host is not None and not self._endpoint_passes(host, packet, party):
+            return False
+        return not party or self._node_passes(packet, node_exempt)
+
+    def restricts(self, host: HostEntry | None, direction: str, *, party: bool) -> bool:
+        """Whether some packet in the direction could be denied at the host's interface, now or by a later rule."""
+        places = {(direction, "untracked")} if party or direction == "ingress" else set()
+        places |= {(direction, "pre-dnat"), (direction, "endpoint" if party else "forward")}
+        if host is not None and any(
+            (row.direction, row.point) in places and row.offset is not None for row in host.rows
+        ):
+            return True
+        own = self._node.rows if party and self._node is not None else ()
+        return any((row.direction, row.point) == (direction, "endpoint") and row.offset is not None for row in own)
+
+    def at_workload(self, packet: Packet, *, party: bool, node_exempt: bool | None = None) -> bool:
         """At a workload's interface. ``party``: the other side is the node itself. The workload's own row is not
-        asked here.
+        asked here. ``node_exempt``: as in `opens`.
         """
         direction = "ingress" if packet.direction == "egress" else "egress"
         seen = replace(packet, endpoint="", direction=direction, own=packet.peer, peer=packet.own)
         if direction == "egress":
-            return self._node_passes(seen) if party else self._every_passes(seen, "forward")
+            return self._node_passes(seen, node_exempt) if party else self._every_passes(seen, "forward")
+        # a service that answers at the node's address may be anywhere
+        passed_on = not party or self._simulator.is_node_port(seen.protocol, seen.destination_port)
         if self._every is not None:
             early = self._ask(self._every, seen, "pre-dnat", failsafe=party)
             if not early.passes:
                 return False
-            if not party and not early.decided:
-                return self._every_passes(seen, "forward")
+            if passed_on and not early.decided and not self._every_passes(seen, "forward"):
+                return False
         if not party:
             return True
-        if self._drops and not self._simulator.is_node_port(seen.protocol, seen.destination_port):
+        if self._drops and not passed_on:
             return False
-        return self._node_passes(seen)
+        return self._node_passes(seen, node_exempt)
 
     def _endpoint_passes(self, host: HostEntry, packet: Packet, party: bool) -> bool:
         if packet.direction == "ingress":
@@ -99,10 +126,12 @@ class HostHooks:
     def _every_passes(self, packet: Packet, point: str) -> bool:
         return self._every is None or self._ask(self._every, packet, point, failsafe=False).passes
 
-    def _node_passes(self, packet: Packet) -> bool:
+    def _node_passes(self, packet: Packet, exempt: bool | None = None) -> bool:
         if self._node is None:
             return True
-        if node_housekeeping(packet.peer.version, packet.protocol, packet.icmp_type, packet.icmp_code):
+        if exempt is None:
+            exempt = node_housekeeping(packet.peer.version, packet.protocol, packet.icmp_type, packet.icmp_code)
+        if exempt:
             return True
         return self._ask(self._node, packet, "endpoint", failsafe=True).passes
 

@@ -222,16 +222,21 @@ class Simulator:
         if self._address6 is None:
             return int(self._header["peer6_default"])
         value = int(peer)
-        for place in self._lengths6[: int(self._header["address6_lengths"])]:
+        found, at, more = int(self._header["peer6_default"]), 0, True
+        while more:
+            place = self._lengths6[at]
             length = int(place["length"])
             prefix = value & (int(place["upper"]) << 64 | int(place["lower"]))
             number = address6_hash(prefix, int(place["mix"]))
             displacement = int(self._displacements6[number % len(self._displacements6)])
             entry = self._address6[address6_slot(number, displacement, len(self._address6))]
-            if int(entry["length"]) == length + 1 and int(entry["upper"]) << 64 | int(entry["lower"]) == prefix:
+            hit = int(entry["length"]) == length + 1 and int(entry["upper"]) << 64 | int(entry["lower"]) == prefix
+            if hit:
                 block = int(entry["block"])
-                return int(self._blocks6[(block - 1) * 256 + (value & 0xFF)]) if block else int(entry["peer"])
-        return int(self._header["peer6_default"])
+                found = int(self._blocks6[(block - 1) * 256 + (value & 0xFF)]) if block else int(entry["peer"])
+            at = int(place["longer"] if hit else place["shorter"])
+            more = at > 0
+        return found
 
     def _layers(self, direction: str, row: int, user: str, cell: int) -> tuple[LayerDecision, ...]:
         entry = self._rows.get((direction, row, user))
