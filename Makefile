@@ -47,6 +47,7 @@ $(STAMP): pyproject.toml
 	@./tools/install-packages $(PACKAGES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m compileall -q compiler/bpfence  # an editable installation leaves that to the first run
 	@touch $@
 
 .PHONY: mounts

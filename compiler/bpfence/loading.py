@@ -16,7 +16,7 @@ from bpfence.options import Options
 from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.limits import Limits
-from bpfence.source.read import InputFile, read_sources
+from bpfence.source.read import InputFile, Sources, read_sources
 from bpfence.source.spans import Span
 
 
@@ -45,16 +45,32 @@ def load_input(
     diagnostics = Diagnostics()
     with collection_paused():
         sources = read_sources(paths, diagnostics, limits, stdin)
-        policies = read_policies(sources.documents, options or Options(), diagnostics)
-        inventory = read_inventory(sources.documents, diagnostics, _mentioned_namespaces(policies))
-        inventory = calico.replace_pods(policies.calico, inventory, diagnostics)
-        documents = tuple(item for item in sources.documents if (item.api_version, item.kind) not in INVENTORY)
-    if not policies.seen and not inventory.declared_kinds and not diagnostics.has_errors:
+        return load_sources(sources, paths, options or Options(), diagnostics)
+
+
+def load_sources(
+    sources: Sources,
+    paths: Sequence[str],
+    options: Options,
+    diagnostics: Diagnostics,
+    of_inventory: Diagnostics | None = None,
+) -> LoadedInput:
+    """The same from documents that have been read; ``diagnostics``: what was said about them, and what is said now.
+
+    ``of_inventory``: takes what is said about inventory objects, where that is wanted apart.
+    """
+    of_inventory = diagnostics if of_inventory is None else of_inventory
+    policies = read_policies(sources.documents, options, diagnostics)
+    inventory = read_inventory(sources.documents, of_inventory, mentioned_namespaces(policies))
+    inventory = calico.replace_pods(policies.calico, inventory, diagnostics)
+    documents = tuple(item for item in sources.documents if (item.api_version, item.kind) not in INVENTORY)
+    has_errors = diagnostics.has_errors or of_inventory.has_errors
+    if not policies.seen and not inventory.declared_kinds and not has_errors:
         _report_nothing(paths, diagnostics)
     return LoadedInput(documents, sources.files, inventory, policies, diagnostics)
 
 
-def _mentioned_namespaces(policies: Policies) -> dict[str, Span]:
+def mentioned_namespaces(policies: Policies) -> dict[str, Span]:
     """Namespaces of policy objects, each with its first mention."""
     found: dict[str, Span] = {}
     for policy in policies.all:

@@ -36,7 +36,7 @@ def test_compile_reports_every_stage_and_the_memory(capsys: pytest.CaptureFixtur
 def test_the_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["compile", "memory", "verdict", "path", "flood", "connect"]
+    assert names == ["compile", "apply", "memory", "verdict", "path", "flood", "connect"]
 
 
 def test_an_unknown_benchmark_is_a_usage_error() -> None:

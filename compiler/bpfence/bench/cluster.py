@@ -32,7 +32,9 @@ def write_cluster(folder: Path, size: ClusterSize) -> None:
     """``inventory.json`` and ``policies.yaml`` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inventory.json").write_text(json.dumps(inventory(size)))
-    (folder / "policies.yaml").write_text("---\n".join(_policy_text(number, size) for number in range(size.policies)))
+    (folder / "policies.yaml").write_text(
+        "---\n".join(cilium_policy_text(number, size) for number in range(size.policies))
+    )
 
 
 def inventory(size: ClusterSize) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def _pod(number: int, node: int, size: ClusterSize, choose: random.Random) -> di
     }
 
 
-def _policy_text(number: int, size: ClusterSize) -> str:
+def cilium_policy_text(number: int, size: ClusterSize) -> str:
+    """One CiliumNetworkPolicy."""
     choose = random.Random((size.seed << 20) + number)
     lines = [
         "apiVersion: cilium.io/v2",

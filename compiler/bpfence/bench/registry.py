@@ -27,6 +27,7 @@ BENCHES: Mapping[str, LazyBench] = {
         "wall time and memory of compiling a cluster for one node, per stage",
         kernel=False,
     ),
+    "apply": LazyBench("bpfence.bench.apply", "a small change in a large cluster brought into force, per stage"),
     "memory": LazyBench("bpfence.bench.memory", "bytes of tables for very many prefixes and rows", kernel=False),
     "verdict": LazyBench(
         "bpfence.bench.verdict", "cost of one decision over 65,536 addresses, beside two LPM policy lookups"

@@ -17,6 +17,11 @@ def timed_xdp(program: Program, frame: bytes, runs: int) -> float:
     return float(_run(program, frame, runs, 0).duration)
 
 
+def xdp_answer(program: Program, frame: bytes) -> int:
+    """What the program says to a frame from the loopback device, with no consequences."""
+    return int(_run(program, frame, 1, 0).retval)
+
+
 def run_live(program: Program, frame: bytes, count: int) -> None:
     """Run the program on ``count`` frames of the calling thread's network namespace, with consequences."""
     _run(program, frame, count, LIVE_FRAMES)

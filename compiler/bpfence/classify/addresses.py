@@ -39,7 +39,8 @@ class AddressAtoms:
     def atom_range(self, network: Network) -> tuple[int, int]:
         """Atoms [low, high) that make up the network; its borders must have been among the cuts."""
         first = int(network.network_address)
-        last = first + network.num_addresses
+        # the network's own count of its addresses takes several times as long
+        last = first + (1 << network.max_prefixlen - network.prefixlen)
         if network.version == 4:
             return self.index4[first], self.index4[last]
         base = len(self.starts4)
@@ -71,7 +72,7 @@ def cut_addresses(networks: Iterable[Network]) -> AddressAtoms:
     cuts: dict[int, set[int]] = {4: {0}, 6: {0}}
     for network in networks:
         first = int(network.network_address)
-        cuts[network.version].update((first, first + network.num_addresses))
+        cuts[network.version].update((first, first + (1 << network.max_prefixlen - network.prefixlen)))
     starts: dict[int, tuple[int, ...]] = {}
     index: dict[int, dict[int, int]] = {}
     for version in (4, 6):

@@ -32,7 +32,7 @@ from bpfence.ir.expressions import (
 )
 from bpfence.ir.nodes import Direction, Layer, Point, Policy, Program, Rule, Section, Tier, tier_rules
 from bpfence.ir.walk import peer_leaves
-from bpfence.selectors.fqdn import parse_pattern
+from bpfence.options import NameProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,16 @@ def place_matches(expression: PeerExpr, place: Place, node: str) -> bool:
         case OnOwnNode():
             return any(entity.kind == "node" and entity.node == node for entity in place.holders)
         case LearntName(patterns, profile):
-            return place.fqdn != "" and any(parse_pattern(p, profile).matches(place.fqdn) for p in patterns)
+            return place.fqdn != "" and _is_named(place.fqdn, patterns, profile)
         case _:
             assert_never(expression)
+
+
+def _is_named(name: str, patterns: Iterable[str], profile: NameProfile) -> bool:
+    # Not at the top: few programs speak of names, and the grammar library behind it takes a while to import.
+    from bpfence.selectors.fqdn import parse_pattern
+
+    return any(parse_pattern(pattern, profile).matches(name) for pattern in patterns)
 
 
 def _inside(place: Place, networks: tuple[Network, ...]) -> bool:

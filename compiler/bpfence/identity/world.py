@@ -34,9 +34,14 @@ class Entity:
     ports: tuple[tuple[str, int, int], ...] = ()
     """(name, protocol, number) of its named ports"""
 
+    known_addresses: tuple[Address, ...] = field(default=(), repr=False, compare=False)
+    """its networks' addresses, where whoever made it had them at hand; else they are found when asked for"""
+
     @property
     def addresses(self) -> tuple[Address, ...]:
         """The single addresses among its networks, in the order of the object."""
+        if len(self.known_addresses) == len(self.networks):
+            return self.known_addresses
         return tuple(n.network_address for n in self.networks if n.prefixlen == n.max_prefixlen)
 
 
@@ -126,6 +131,7 @@ def _pod_entity(
         pod.owner,
         pod.interface,
         ports,
+        pod.addresses,
     )
 
 

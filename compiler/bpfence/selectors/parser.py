@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cache
+from functools import cache, lru_cache
 
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -15,6 +15,9 @@ MAX_LABEL = 512
 
 MAX_LENGTH = 65_536
 """Characters. Policy fields allow far fewer; this bound keeps hostile command lines harmless."""
+
+_MOST_REMEMBERED = 1024
+"""characters of a selector up to which its tree is remembered"""
 
 MAX_DEPTH = 256
 """Levels of the tree.
@@ -44,6 +47,12 @@ class SelectorError(ValueError):
 
 def parse_selector(text: str) -> Selector:
     """The tree of a selector; SelectorError when the text is none or goes beyond the limits."""
+    return _parse(text) if len(text) <= _MOST_REMEMBERED else _parse.__wrapped__(text)
+
+
+@lru_cache(maxsize=1 << 14)
+def _parse(text: str) -> Selector:
+    """Checked, lowered and linted, a policy has each selector read several times, and policies repeat each other's."""
     if len(text) > MAX_LENGTH:
         raise SelectorError(f"the selector has {len(text)} characters, the limit is {MAX_LENGTH}", MAX_LENGTH + 1)
     try:

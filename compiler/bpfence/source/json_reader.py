@@ -93,9 +93,10 @@ class _Reader:
 
     def check_size(self) -> None:
         """Refuse text with more values than the limit, estimated by its punctuation, before anything is built."""
-        text = self.text
-        if text.count(",") + text.count("{") + text.count("[") > self.limits.json_nodes:
-            raise StopReading("SRC007", 0, 0, f"more than {self.limits.json_nodes} values in one file")
+        text, most = self.text, self.limits.json_nodes
+        # a text has no more values than characters
+        if len(text) > most and text.count(",") + text.count("{") + text.count("[") > most:
+            raise StopReading("SRC007", 0, 0, f"more than {most} values in one file")
         self.has_surrogates = _SURROGATE.search(text) is not None
 
     def next_value(self) -> tuple[Any, JsonPlace] | None:
@@ -181,11 +182,16 @@ class _Reader:
             raise
         except ValueError:
             raise self._stop("SRC013", offset, "a number here is too large, or not a number of JSON") from None
-        if isinstance(value, dict | list) and _deeper_than(value, self.limits.depth - outside):
+        if isinstance(value, dict | list) and self._is_deep(value, offset, end, self.limits.depth - outside):
             raise self._too_deep(offset, outside)
         if self.has_surrogates and not _is_unicode(value):
             raise self._stop("SRC003", offset, "a half of a surrogate pair stands alone in a text")
         return value, end
+
+    def _is_deep(self, value: Any, offset: int, end: int, limit: int) -> bool:
+        """Whether the value goes deeper; most have fewer brackets than that."""
+        brackets = self.text.count("{", offset, end) + self.text.count("[", offset, end)
+        return brackets > limit and _deeper_than(value, limit)
 
     def _decode_duplicates(self, offset: int, outside: int) -> tuple[Any, int]:
         """Read on in spite of doubled keys, and report each with its place."""

@@ -19,7 +19,6 @@ from bpfence.source.limits import Limits
 from bpfence.source.marks import Place
 from bpfence.source.suppressions import MARK, Suppression, read_suppressions
 from bpfence.source.unwrap import unwrap_lists
-from bpfence.source.yaml_reader import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,20 @@ class InputFile:
     relative: str
     sha256: str
     suppressions: tuple[Suppression, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A file as it lies there."""
+
+    file: FoundFile
+    content: bytes = field(repr=False)
+    info: InputFile
+
+    @property
+    def is_json(self) -> bool:
+        """Whether its name says so."""
+        return self.file.path.lower().endswith(".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +71,28 @@ def read_sources(
     documents: list[Document] = []
     files: list[InputFile] = []
     with collection_paused():
-        for file in find_files(paths, diagnostics):
-            content = _read_bytes(file, limits, diagnostics, stdin)
-            if content is None:
-                continue
-            comments = _read_comments(file, content, limits, diagnostics)
-            files.append(InputFile(file.path, file.relative, hashlib.sha256(content).hexdigest(), comments))
-            documents.extend(_read_documents(file, content, limits, diagnostics))
+        for raw in read_files(paths, diagnostics, limits, stdin):
+            files.append(raw.info)
+            documents.extend(parse_file(raw, diagnostics, limits))
     return Sources(tuple(documents), tuple(files))
+
+
+def read_files(
+    paths: Sequence[str], diagnostics: Diagnostics, limits: Limits, stdin: TextIO | None = None
+) -> Iterator[RawFile]:
+    """The files of the paths with their bytes, before anybody looks into them. What can't be read is an error."""
+    for file in find_files(paths, diagnostics):
+        content = _read_bytes(file, limits, diagnostics, stdin)
+        if content is None:
+            continue
+        comments = _read_comments(file, content, limits, diagnostics)
+        info = InputFile(file.path, file.relative, hashlib.sha256(content).hexdigest(), comments)
+        yield RawFile(file, content, info)
+
+
+def parse_file(raw: RawFile, diagnostics: Diagnostics, limits: Limits) -> Iterator[Document]:
+    """The objects of a file in the order of the text."""
+    return _read_documents(raw.file, raw.content, limits, diagnostics)
 
 
 def read_text(name: str, text: str, diagnostics: Diagnostics, limits: Limits | None = None) -> tuple[Document, ...]:
@@ -139,7 +166,7 @@ def _read_values(
 ) -> Iterator[tuple[Any, Place | JsonPlace]]:
     """Text that begins like JSON is tried as JSON first, which is much faster; YAML's flow style begins so too."""
     if not is_json and not looks_like_json(text):
-        yield from read_yaml(file, text, diagnostics, limits)
+        yield from _read_yaml(file, text, diagnostics, limits)
         return
     attempt = Diagnostics()
     try:
@@ -148,7 +175,14 @@ def _read_values(
         if is_json:
             report_json_syntax(file, failure, diagnostics)
             return
-        yield from read_yaml(file, text, diagnostics, limits)
+        yield from _read_yaml(file, text, diagnostics, limits)
         return
     diagnostics.extend(attempt.items)
     yield from values
+
+
+def _read_yaml(file: FoundFile, text: str, diagnostics: Diagnostics, limits: Limits) -> Iterator[tuple[Any, Place]]:
+    # Not at the top: a run that finds its policies kept reads JSON alone.
+    from bpfence.source.yaml_reader import read_yaml
+
+    return read_yaml(file, text, diagnostics, limits)

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-import yaml
-
 from bpfence.diagnostics import Diagnostics
 from bpfence.source.files import FoundFile
 from bpfence.source.spans import Span
@@ -75,6 +73,8 @@ def _scalar_places(text: str) -> tuple[Place, ...]:
     """Where quoted and block text stands that mentions the mark: that is no comment."""
     if len(text) > _LARGEST:
         return ()
+    import yaml  # not at the top: hardly any file has such a comment
+
     places: list[Place] = []
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:

@@ -54,6 +54,8 @@ def lower_cluster_policies(
     if options.allow_unsupported:
         chosen = [item for item in chosen if not denies_all(item)]
     forms = sorted((cluster_form(item) for item in chosen), key=lambda form: form.order)
+    if not forms:
+        return (), ()
     index = index_pods(inventory)
     check_port_names((use for form in forms for use in uses_of_cluster_policy(form)), index, diagnostics)
     check_equal_priorities(forms, index, diagnostics)

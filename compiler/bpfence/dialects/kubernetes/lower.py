@@ -14,7 +14,7 @@ from bpfence.dialects.kubernetes.engine_checks import (
 )
 from bpfence.dialects.kubernetes.model import IPBlock, NetworkPolicy, Peer, Port
 from bpfence.dialects.kubernetes.pod_index import index_pods
-from bpfence.dialects.kubernetes.port_names import NameUse, check_port_names, uses_of_policy
+from bpfence.dialects.kubernetes.port_names import NameUse, check_port_names, has_ambiguous_names, uses_of_policy
 from bpfence.dialects.kubernetes.prefixes import network_of
 from bpfence.dialects.kubernetes.selectors import label_expression
 from bpfence.dialects.kubernetes.subjects import in_namespace, network_policy_subject
@@ -76,7 +76,8 @@ def lower_network_policies(
         warn_prefix_overlaps(source, model, addresses, matches_pods, diagnostics)
         uses.extend(uses_of_policy(source, model))
         policies.append(_lower_policy(source, model, engine, options))
-    check_port_names(uses, index_pods(inventory), diagnostics)
+    if uses and has_ambiguous_names(inventory.pods):
+        check_port_names(uses, index_pods(inventory), diagnostics)
     return tuple(sorted(policies, key=lambda policy: policy.order))
 
 

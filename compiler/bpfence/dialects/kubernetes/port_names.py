@@ -87,6 +87,12 @@ def check_port_names(uses: Iterable[NameUse], index: PodIndex, diagnostics: Diag
                     _refuse(use, pod, protocol, diagnostics)
 
 
+def has_ambiguous_names(pods: Iterable[Pod]) -> bool:
+    """Whether some pod gives a port name two numbers; without one there is nothing for `check_port_names` to find."""
+    named = ((pod, port) for pod in pods if len(pod.ports) > 1 for port in pod.ports if port.name)
+    return any(len(numbers_of(pod, port.name, port.protocol)) > 1 for pod, port in named)
+
+
 def _ambiguous_names(index: PodIndex) -> dict[tuple[str, int], list[Pod]]:
     found: dict[tuple[str, int], list[Pod]] = {}
     for pod in index.pods:
