@@ -1,11 +1,13 @@
-"""The dispatchers: which slot a packet goes to, what they write into its mark, and what a missing program means."""
+"""The dispatchers: which slot a packet goes to, what they write into its mark, what happens to one whose generation is
+gone, and what a missing program means.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from bpfence.loader.kernel import test_run as run
-from bpfence.plan.layout import MARK_MASK, MARK_SLOT0, MARK_SLOT1
+from bpfence.plan.layout import MARK_MASK, MARK_NUMBERS, MARK_SHIFT
 from kernel import frames
 from kernel.images import PLAIN, Tables
 from kernel.plane import DROP, PASS, Plane
@@ -19,6 +21,7 @@ PACKETS = {
 }
 HOOKS = sorted(PACKETS)
 FOREIGN = 0xFF00_00FF
+NUMBERS = range(1, MARK_NUMBERS + 1)
 
 
 @pytest.fixture(autouse=True)
@@ -40,30 +43,46 @@ def send(plane: Plane, hook: str, mark: int = 0) -> tuple[int, int]:
     return outcome.retval, outcome.mark
 
 
+def mark_of(number: int) -> int:
+    return FOREIGN | number << MARK_SHIFT
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_nothing_is_judged_before_the_first_commit(plane: Plane, hook: str) -> None:
-    assert send(plane, hook, mark=FOREIGN) == (PASS, FOREIGN)
+    for mark in (FOREIGN, FOREIGN | MARK_MASK):
+        assert send(plane, hook, mark) == (PASS, mark)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_active_word_chooses_the_slot_and_the_mark_keeps_it(plane: Plane, hook: str) -> None:
-    for slot, verdict, mark in ((0, PASS, MARK_SLOT0), (1, DROP, MARK_SLOT1)):
-        plane.commit(5, slot)
-        assert send(plane, hook) == (verdict, mark)
-        assert send(plane, hook, FOREIGN) == (verdict, FOREIGN | mark)
+    for slot, verdict in ((0, PASS), (1, DROP)):
+        for number in NUMBERS:
+            plane.commit(5, slot, number)
+            assert send(plane, hook, FOREIGN) == (verdict, mark_of(number))
+            assert send(plane, hook, mark_of(number)) == (verdict, mark_of(number))
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_marked_packet_stays_with_its_slot(plane: Plane, hook: str) -> None:
-    for active in (0, 1):
-        plane.commit(5, active)
-        assert send(plane, hook, FOREIGN | MARK_SLOT0) == (PASS, FOREIGN | MARK_SLOT0)
-        assert send(plane, hook, FOREIGN | MARK_SLOT1) == (DROP, FOREIGN | MARK_SLOT1)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_packet_of_the_generation_before_stays_with_it(plane: Plane, hook: str, number: int) -> None:
+    after = number % MARK_NUMBERS + 1
+    for active, verdict in ((0, DROP), (1, PASS)):
+        plane.commit(5, active, after, standby=number)
+        assert send(plane, hook, mark_of(number)) == (verdict, mark_of(number))
 
 
-def test_both_marks_are_no_choice(plane: Plane) -> None:
-    plane.commit(5, 0)
-    assert send(plane, "dispatch_ingress", MARK_MASK) == (PASS, MARK_SLOT0)
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_packet_whose_generation_is_gone_is_stale(plane: Plane, hook: str, number: int, slot: int) -> None:
+    current = number % MARK_NUMBERS + 1
+    other = current % MARK_NUMBERS + 1
+    for standby in (0, other):
+        plane.commit(5, slot, current, standby)
+        before = plane.counters()
+        assert send(plane, hook, mark_of(number)) == (DROP, mark_of(number))
+        after = plane.counters()
+        assert {name for name in after if after[name] != before[name]} == {"stale"}
 
 
 def remove_program(plane: Plane, index: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bpfence.demo.traffic import send_flows
 from bpfence.errors import BpfenceError, KernelError
-from bpfence.loader import prove, stage, transaction
+from bpfence.loader import prove, ready, stage, transaction
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Node, Slot
 from bpfence.loader.status import read_status
@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "table write": (stage, "write_array"),
     "proof": (transaction, "prove"),
     "dispatcher": (Netlink, "add_filter"),
-    "artefact on disk": (transaction, "write_artefact"),
+    "artefact on disk": (ready, "write_artefact"),
     "generation of the slot": (Slot, "set_generation"),
     "commit": (Node, "set_active"),
     "tidying up": (transaction, "detach_dispatchers"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +18,10 @@ from bpfence.loader.netlink import HOOK_PARENT, Netlink
 from bpfence.loader.node import NodePaths
 from bpfence.loader.programs import Program, load_programs
 from bpfence.loader.status import read_status
-from bpfence.loader.syscalls import BpfCall
 from bpfence.loader.transaction import ApplySettings, apply
 from bpfence.loader.unload import unload
 from support.netns import NodeUnderTest, allow_ingress, hooks, node_under_test, tcp
+from support.tcx import tcx_link
 
 pytestmark = pytest.mark.kernel
 
@@ -56,28 +54,6 @@ def add_foreign(index: int, program: Program, **place: int) -> None:
         ip.tc("add", "clsact", index)
         ip.tc("add-filter", "bpf", index, place["handle"], fd=program.fd, name="theirs", parent=HOOK_PARENT["ingress"],
               prio=place["prio"], direct_action=True)  # fmt: skip
-
-
-class LinkCreate(ctypes.Structure):
-    """Arguments of BPF_LINK_CREATE for tcx."""
-
-    _fields_ = (
-        ("prog_fd", ctypes.c_uint32),
-        ("target_ifindex", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("rest", ctypes.c_uint64 * 4),
-    )
-
-
-@contextmanager
-def tcx_link(index: int, program: Program) -> Iterator[None]:
-    """The program at the tcx hook that sees what the endpoint receives (BPF_TCX_EGRESS)."""
-    link = BpfCall()(28, LinkCreate(program.fd, index, 47))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        os.close(link)
 
 
 def test_foreign_filter_stays_and_ours_is_asked_first(node: NodeUnderTest, accepting: Program) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(bpfence.__file__).parent
 MAX_LINES = 500
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "diagnostics", "source.spans", "options", "flows", "resources", "timing", "version"),
+    ("errors", "diagnostics", "source.spans", "options", "flows", "resources", "timing", "version", "kept_files"),
     ("source",),
     ("selectors", "suppression"),
     ("ir",),
@@ -29,7 +29,10 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("emit",),
     ("analyse.lint",),
+    ("assembly",),
     ("pipeline",),
+    ("kept_programs",),
+    ("prepare",),
     ("semantics",),
     ("simulate",),
     ("analyse",),
@@ -52,7 +55,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 """Who may import what is meant for one purpose."""
 
 FOUNDATION = frozenset(ORDER[0])
-APART = ("ir", "passes", "classify", "plan", "emit", "simulate", "analyse", "selectors", "lowering", "pipeline")
+APART = (
+    "ir", "passes", "classify", "plan", "emit", "simulate", "analyse", "selectors", "lowering", "assembly", "pipeline"
+)  # fmt: skip
 """what the reference evaluator must not share with the compiler"""
 MODULES = sorted(ROOT.rglob("*.py"))
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}

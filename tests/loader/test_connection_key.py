@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import numpy as np
 import pytest
 
-from bpfence.loader.prove import connection_key
+from bpfence.loader.flow_keys import connection_key
 from bpfence.plan.layout import CONNECTION_KEY
 from bpfence.simulate.simulator import Packet
 

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
@@ -13,9 +14,12 @@ from bpfence.cli.commands import root
 from bpfence.cli.common import emit
 from bpfence.cli.printable import printable
 from bpfence.errors import BpfenceError, InputError
+from bpfence.source.collection import collection_paused
 
 NAME = "bpfence"
 TRACEBACK_VARIABLE = "BPFENCE_TRACEBACK"
+LONG_RUNNING = frozenset(("bench", "demo", "observe", "watch"))
+"""commands that end when somebody wants them to, or after very much work"""
 EXIT_UNTRUSTED = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -35,7 +39,7 @@ def run_guarded(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: Sequence[str]) -> int:
     try:
-        with root.make_context(NAME, list(arguments)) as context:
+        with _collector(arguments), root.make_context(NAME, list(arguments)) as context:
             root.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -57,6 +61,13 @@ def _invoke(arguments: Sequence[str]) -> int:
     except Exception as failure:  # noqa: BLE001 - the edge: a bug must not look like a finding (exit code 1)
         return _report_bug(failure)
     return 0
+
+
+def _collector(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """A command that reads, works and ends needs no search for garbage, which would go through millions of objects that
+    are all in use; one that stays needs it.
+    """
+    return nullcontext() if set(arguments) & LONG_RUNNING else collection_paused()
 
 
 def _exit_code(end: SystemExit) -> int:

@@ -12,6 +12,9 @@ from bpfence.loader.node import NodePaths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+LOCK_SECONDS = 2.0
+"""How long a command waits for another one that holds the node's lock; a watch holds it for moments."""
+
 
 def node_options(command: Command) -> Command:
     """``--state`` and ``--bpffs``; `paths_from` reads them."""

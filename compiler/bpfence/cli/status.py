@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from bpfence.cli.common import output_option
+from bpfence.cli.confirm import pending_text
 from bpfence.cli.node import node_options, paths_from
 from bpfence.cli.printable import printable
 from bpfence.loader.host_status import HostStatus
@@ -36,10 +37,13 @@ def command(state: str | None, bpffs: str | None, output: str) -> None:
 def _lines(report: StatusReport) -> Iterable[str]:
     if not report.loaded:
         yield "nothing is in force on this node"
+        yield from (f"warning: {line}" for line in report.warnings)
         return
     since = datetime.fromtimestamp(report.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if report.since else "unknown"
     standby = f", generation {report.standby} stands by" if report.standby else ""
     yield f"generation {report.generation} in force since {since} (slot {report.slot}{standby})"
+    if report.pending:
+        yield pending_text(report.pending)
     yield f"policies ({len(report.policies)}): {', '.join(report.policies) or 'none'}"
     yield ""
     rows = [

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from bpfence.cli.common import output_option
-from bpfence.cli.node import node_options, paths_from
+from bpfence.cli.node import LOCK_SECONDS, node_options, paths_from
 from bpfence.cli.printable import printable
 from bpfence.loader.unload import UnloadReport, unload
 
@@ -22,7 +22,11 @@ def command(force: bool, state: str | None, bpffs: str | None, output: str) -> N
 
     Acts on the current network namespace. Removes the artefacts of past generations too.
     """
-    report = unload(paths_from(state, bpffs), force)
+    show_unloaded(unload(paths_from(state, bpffs), force, LOCK_SECONDS), output)
+
+
+def show_unloaded(report: UnloadReport, output: str) -> None:
+    """What was taken off, as text or JSON."""
     click.echo(
         json.dumps({"format_version": "1.0", **asdict(report)}, indent=1)
         if output == "json"

@@ -115,6 +115,15 @@ class HostEntry(_Model):
     rows: tuple[HostRowEntry, ...]
 
 
+class GuardedEntry(_Model):
+    """Where something answers that the node can't do without: ``name`` is the service's."""
+
+    name: str
+    protocol: int
+    address: str
+    port: int
+
+
 class Manifest(_Model):
     """manifest.json."""
 
@@ -139,6 +148,8 @@ class Manifest(_Model):
     hosts: tuple[HostEntry, ...] = ()
     node_addresses: tuple[str, ...] = ()
     """the node's own addresses, when there are hosts"""
+    guarded: tuple[GuardedEntry, ...] = ()
+    """the API server's places, when there are hosts and the inventory has its service"""
 
 
 @dataclass(frozen=True, slots=True)

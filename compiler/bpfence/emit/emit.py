@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 
 from bpfence import __version__
 from bpfence.classify.classification import Classification
+from bpfence.classify.services import ServiceCell
 from bpfence.emit.artefact import Artefact, EndpointEntry, Manifest, TableEntry
 from bpfence.emit.folder import json_bytes, shape_hash
-from bpfence.emit.hosts import host_entries
+from bpfence.emit.hosts import guarded_entries, host_entries
 from bpfence.emit.program import emit_dispatcher_program, emit_slot_programs
 from bpfence.emit.provenance import row_entries
 from bpfence.emit.report import emit_report
@@ -45,6 +46,9 @@ class EmitInput:
     settings: HostSettings = field(default_factory=HostSettings)
     sizes: Mapping[str, ProgramSize] = field(default_factory=dict)
     """of the program, as written and after each pass"""
+    program_text: str = ""
+    """the program's canonical text, where it is known already"""
+    services: tuple[ServiceCell, ...] = ()
 
 
 def emit_artefact(source: EmitInput) -> Artefact:
@@ -83,12 +87,14 @@ def emit_artefact(source: EmitInput) -> Artefact:
         policies=_policies(source.program),
         hosts=hosts,
         node_addresses=tuple(map(str, planned.hosts.own)),
+        guarded=guarded_entries(source.services) if hosts else (),
     )
     manifest = manifest.model_copy(
         update={"content": hashlib.sha256(json_bytes(manifest.model_dump(mode="json"))).hexdigest()}
     )
     report = emit_report(planned, classification, source.node, source.sizes)
-    return Artefact(manifest, programs, tables, program_text(source.program), source.identities.document(), report)
+    text = source.program_text or program_text(source.program)
+    return Artefact(manifest, programs, tables, text, source.identities.document(), report)
 
 
 def _endpoints(planned: PlannedTables, identities: Identities) -> tuple[EndpointEntry, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bpfence.emit.artefact import Artefact, Manifest
+from bpfence.emit.stable_json import stable_json
 from bpfence.errors import BpfenceError, UsageError
 
 MANIFEST = "manifest.json"
@@ -84,7 +85,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def json_bytes(value: object) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    """Stable JSON: the same value gives the same bytes."""
+    return stable_json(value).encode() + b"\n"
 
 
 def _remove_old(root: Path) -> None:

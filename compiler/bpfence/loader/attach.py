@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from bpfence.emit.program import XDP_DISPATCHER
 from bpfence.errors import AttachConflict, KernelError
 from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, XDP_HOOK, Direction
-from bpfence.loader.netlink import FILTER_HANDLES, FILTER_NAME, FILTER_PRIORITY, Filter, Netlink, XdpProgram
+from bpfence.loader.netlink import (
+    ETH_P_ALL,
+    FILTER_HANDLES,
+    FILTER_NAME,
+    FILTER_PRIORITY,
+    HOOK_PARENT,
+    Filter,
+    Netlink,
+    XdpProgram,
+)
+from bpfence.loader.owners import describe_program
 from bpfence.loader.programs import program_by_id
 from bpfence.loader.tcx import tcx_programs
 
@@ -104,7 +114,7 @@ def refuse_xdp_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mappin
         if _is_xdp_named_ours(item):
             raise AttachConflict(f"{name}: an XDP {_ANOTHER} is attached (id {item.program}); {_TAKE_IT_OFF}")
         raise AttachConflict(
-            f"{name}: a foreign XDP program (id {item.program}, {item.mode}) "
+            f"{name}: a foreign XDP program ({item.mode}; {describe_program(item.program)}) "
             "stands where packets would be dropped before connection tracking (doNotTrack); detach it, or leave "
             "this interface to its owner"
         )
@@ -114,10 +124,18 @@ def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int])
     if is_named_ours(item):
         if item.program != programs.get(item.direction):
             raise AttachConflict(f"{name}: a {_ANOTHER} is attached: {item.title}; {_TAKE_IT_OFF}")
-    elif item.priority == FILTER_PRIORITY and (item.kind != "bpf" or item.handle in FILTER_HANDLES.values()):
+    elif _holds_our_place(item):
         raise AttachConflict(
-            f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}"
+            f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}; "
+            "move it to another preference"
         )
+
+
+def _holds_our_place(item: Filter) -> bool:
+    """All filters of one preference are of one kind and one protocol, or the kernel refuses."""
+    if item.priority != FILTER_PRIORITY:
+        return False
+    return item.kind != "bpf" or item.protocol != ETH_P_ALL or item.handle in FILTER_HANDLES.values()
 
 
 def _refuse_tcx(name: str, index: int) -> None:
@@ -125,20 +143,37 @@ def _refuse_tcx(name: str, index: int) -> None:
     for direction in WORKLOAD_DIRECTIONS:
         programs = tcx_programs(index, direction)
         if programs:
-            ids = ", ".join(map(str, programs))
+            owners = "; ".join(map(describe_program, programs))
             raise AttachConflict(
-                f"{name}: foreign tcx programs (ids {ids}) stand before the {direction} dispatcher and could "
+                f"{name}: foreign tcx programs ({owners}) stand before the {direction} dispatcher and could "
                 "let packets past the policy; detach them, or leave this node's policy to their owner"
             )
 
 
 def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
     """One line for each foreign filter beside ours."""
+    ahead = set(filters_ahead(hooks))
     foreign = [item for item in hooks.filters if item.index in wanted and not is_named_ours(item)]
     return tuple(
-        f"{hooks.names[item.index]}: foreign filter {item.title} stays at the {item.direction} hook, behind ours"
+        f"{hooks.names[item.index]}: foreign filter {item.title} stays at the {item.direction} hook, "
+        + ("before ours: what it accepts passes unasked" if item in ahead else "behind ours")
         for item in foreign
     )
+
+
+def filters_ahead(hooks: Hooks) -> tuple[Filter, ...]:
+    """Foreign filters that are asked before a dispatcher which stands at the same hook. Ours go ahead of all that are
+    there; who joins the same preference later goes ahead of them.
+    """
+    found: list[Filter] = []
+    waiting: dict[tuple[int, int], list[Filter]] = {}
+    for item in hooks.filters:
+        place = (item.index, HOOK_PARENT[item.direction])
+        if is_named_ours(item):
+            found += waiting.pop(place, [])
+        else:
+            waiting.setdefault(place, []).append(item)
+    return tuple(found)
 
 
 def attach_dispatchers(
@@ -168,11 +203,17 @@ def attach_dispatchers(
         if item.index not in hooks.qdiscs and item.index not in made:
             record_qdisc(item.index)
             netlink.add_clsact(item.index)
-            undo.callback(netlink.remove_clsact, item.index)
+            undo.callback(_remove_unused, netlink, item.index)
             made.add(item.index)
         netlink.add_filter(item.index, item.direction, programs[item.direction])
         undo.callback(netlink.remove_filter, item.index, item.direction)
     return tuple(without)
+
+
+def _remove_unused(netlink: Netlink, index: int) -> None:
+    """A clsact of ours, unless somebody has joined us there meanwhile."""
+    if not netlink.filters(index):
+        netlink.remove_clsact(index)
 
 
 def _detach_xdp(netlink: Netlink, index: int) -> None:
@@ -186,11 +227,14 @@ def _detach_xdp(netlink: Netlink, index: int) -> None:
 
 
 def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
-    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces whose qdisc
-    went.
+    """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces where no clsact of
+    ours is any more.
 
     An interface that has gone meanwhile took both with it.
     """
+    items = tuple(items)
+    if not items and not our_qdiscs:
+        return ()
     for item in sorted(items, key=lambda one: (one.index, one.direction)):
         if item.direction == XDP_HOOK:
             _detach_xdp(netlink, item.index)
@@ -202,7 +246,7 @@ def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs
     for index in unused:
         with _gone_is_fine(netlink, index):
             netlink.remove_clsact(index)
-    return tuple(unused)
+    return tuple(index for index in our_qdiscs if index in unused or hooks.qdiscs.get(index) != "clsact")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Literal
 
 from bpfence.emit.program import IDLE_PROGRAM, XDP_DISPATCHER, XDP_PROGRAMS
 from bpfence.errors import KernelError
+from bpfence.loader.mounts import holds_bpf
 from bpfence.loader.namespaces import mount, unmount
 from bpfence.loader.shared import SHARED_MAPS
 from bpfence.plan.layout import HOOK_EGRESS, HOOK_HOST_EGRESS, HOOK_HOST_INGRESS, HOOK_INGRESS, HOOKS_PER_SLOT
@@ -23,7 +24,6 @@ WORKLOAD_DIRECTIONS: tuple[Direction, ...] = ("egress", "ingress")
 XDP_HOOK: Direction = "host-xdp"
 HOST_DIRECTIONS: tuple[Direction, ...] = ("host-ingress", "host-egress")
 
-BPF_FS = "bpf"
 _KERNELS_OWN = frozenset(("maps.debug", "progs.debug"))
 """What the kernel itself puts into an empty bpf file system."""
 DISPATCHERS: dict[Direction, str] = {
@@ -87,14 +87,20 @@ class Pins:
         return all((self.root / name).exists() for name in (*SHARED_MAPS, *_RUNTIME_PROGRAMS, RUNTIME))
 
 
+def missing_mount(pins: Pins) -> str:
+    """Where the bpf file system has to be mounted; empty when it is there."""
+    return "" if holds_bpf(pins.root) else str(_mount_point(pins.root))
+
+
 def ensure_root(pins: Pins, undo: ExitStack) -> str:
     """Mount the bpf file system when missing and make the root, closed to everybody but root. Returns the mount
     point when we mounted.
 
     What an interrupted command left of our own pins is removed; nothing else below the root is touched.
     """
-    mounted = "" if filesystem_of(pins.root) == BPF_FS else _mount(_mount_point(pins.root))
+    mounted = missing_mount(pins)
     if mounted:
+        _mount(Path(mounted))
         undo.callback(unmount_unused, mounted)
     try:
         if not pins.root.exists():
@@ -108,11 +114,15 @@ def ensure_root(pins: Pins, undo: ExitStack) -> str:
 
 
 def remove_pins(pins: Pins) -> None:
-    """Remove everything of ours below the root."""
+    """Remove everything of ours below the root.
+
+    INVARIANT: first what says that the rest is complete (see `Pins.exist`), so that nobody opens what is half gone.
+    """
+    pins.shared(RUNTIME).unlink(missing_ok=True)
     for number in (0, 1):
         for folder in (pins.slot(number), pins.staging(number), pins.retired(number)):
             remove_tree(folder)
-    for name in (*_RUNTIME_PROGRAMS, *SHARED_MAPS, RUNTIME):
+    for name in (*_RUNTIME_PROGRAMS, *SHARED_MAPS):
         pins.shared(name).unlink(missing_ok=True)
 
 
@@ -124,8 +134,8 @@ def remove_root(pins: Pins) -> None:
 
 
 def unmount_unused(point: str) -> None:
-    """Unmount a bpf file system that holds nothing any more."""
-    if not {path.name for path in Path(point).iterdir()} - _KERNELS_OWN:
+    """Unmount a bpf file system that holds nothing any more; one that is not mounted (any more) is fine."""
+    if Path(point).is_mount() and not {path.name for path in Path(point).iterdir()} - _KERNELS_OWN:
         unmount(point)
 
 
@@ -141,28 +151,13 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def filesystem_of(path: Path) -> str:
-    """The type of the file system that holds ``path`` (its nearest existing ancestor)."""
-    while not path.exists():
-        path = path.parent
-    best, kind = "", ""
-    for line in Path("/proc/thread-self/mounts").read_text().splitlines():
-        _, target, found, *_ = line.split()
-        inside = path.resolve().is_relative_to(target)
-        if inside and len(target) >= len(best):
-            best, kind = target, found
-    return kind
-
-
 def _mount_point(root: Path) -> Path:
     """Where to mount: the standard place when the root is below it, else the root's parent."""
     standard = Path("/sys/fs/bpf")
     return standard if root.is_relative_to(standard) else root.parent
 
 
-def _mount(point: Path) -> str:
-    """Mount a bpf file system there; returns the point."""
+def _mount(point: Path) -> None:
     if not point.is_dir():
         raise KernelError(f"{point} does not exist; the bpf file system is mounted there (is CONFIG_BPF_SYSCALL on?)")
     mount("bpf", str(point), "bpf", 0, "mode=0700")
-    return str(point)

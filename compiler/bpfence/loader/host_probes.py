@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from bpfence.emit.artefact import Artefact, HostEntry
 from bpfence.loader.bpffs import HOST_DIRECTIONS, Direction
+from bpfence.loader.flow_keys import connection_key
 from bpfence.loader.frames import first_frame
 from bpfence.loader.host_interfaces import HostInterface
 from bpfence.loader.interfaces import Discovery
@@ -78,6 +79,7 @@ def _probe(hooks: HostHooks, artefact: Artefact, side: _Side, peer: Address, cho
         first_frame(*ends, choice.protocol, *ports),
         outcome.passes,
         reason,
+        connection_key(packet, side.interface.index),
         received=0 if side.party or direction == "ingress" else _LOOPBACK,
     )
 

@@ -103,15 +103,20 @@ def place_drift(facts: HostFacts, discovery: Discovery) -> Iterator[str]:
             yield f"{item.host}: {item.name} is another's in the tables in force; apply again"
     if "local_addresses" not in facts.slot.tables:
         return
-    known_addresses = _addresses(read_array(facts.slot.tables["local_addresses"]))
-    for address in sorted(own_addresses(facts.manifest, discovery) - known_addresses, key=str):
+    for address in sorted(own_addresses(facts.manifest, discovery) - known_addresses(facts), key=str):
         yield (
             f"{address} is an address of this node that the tables in force do not know: what is sent to it counts as "
             "passed on; apply again"
         )
 
 
-def _addresses(image: bytes) -> frozenset[Address]:
+def known_addresses(facts: HostFacts) -> frozenset[Address]:
+    """What the tables in force take for the node's own addresses."""
+    return table_addresses(read_array(facts.slot.tables["local_addresses"]))
+
+
+def table_addresses(image: bytes) -> frozenset[Address]:
+    """What an image of ``local_addresses`` has."""
     table = np.frombuffer(image, dtype=LOCAL_ADDRESS.dtype)
     return frozenset(_address(entry) for entry in table if entry["family"])
 

@@ -38,6 +38,7 @@ from bpfence.loader.programs import (
 
 __all__ = [
     "require_kernel",
+    "require_root",
     "kernel_hz",
     "Map",
     "MapInfo",
@@ -71,6 +72,16 @@ def require_kernel() -> None:
 
     Raises PermissionMissing or FeatureMissing; the message says what is missing and how to get it.
     """
+    require_root()
+    _probe_map()
+    bcc_library()
+
+
+def require_root() -> None:
+    """The part of `require_kernel` that asks the kernel for nothing, and loads no compiler: tables alone need none.
+
+    Raises PermissionMissing or FeatureMissing.
+    """
     if sys.platform != "linux":
         raise FeatureMissing("policies are enforced by Linux; compile, check and diff work anywhere")
     if sys.byteorder != "little":
@@ -79,8 +90,6 @@ def require_kernel() -> None:
         raise PermissionMissing("loading BPF programs needs root; run the command with sudo")
     if "bpf" not in Path("/proc/filesystems").read_text().split():
         raise FeatureMissing("the kernel has no bpf file system (CONFIG_BPF_SYSCALL)")
-    _probe_map()
-    bcc_library()
 
 
 def _probe_map() -> None:

@@ -32,6 +32,7 @@ KINDS = {
     "percpu_array": 6,
     "lru_hash": 9,
     "lpm_trie": 11,
+    "array_of_maps": 12,
     "ringbuf": 27,
 }
 _PER_CPU = frozenset({"percpu_hash", "percpu_array"})
@@ -168,22 +169,40 @@ class Map:
         return True
 
 
-def create_map(kind: str, key_size: int, value_size: int, entries: int, flags: int = 0, name: str = "") -> Map:
-    """Make a map. ``kind``: a key of `KINDS`; ``name``: shown by the kernel's tools, cut to 15 bytes.
+def create_map(
+    kind: str, key_size: int, value_size: int, entries: int, flags: int = 0, name: str = "", inner_fd: int = 0
+) -> Map:
+    """Make a map. ``kind``: a key of `KINDS`; ``name``: shown by the kernel's tools, cut to 15 bytes; ``inner_fd``: a
+    map like those that a map of maps will hold.
 
     Raises PermissionMissing, FeatureMissing (the kind is unknown to the kernel) or KernelError (memory).
     """
     shown = name.encode()[:NAME_LENGTH]
-    attributes = MapCreate(KINDS[kind], key_size, value_size, entries, flags, 0, 0, shown)
+    attributes = MapCreate(KINDS[kind], key_size, value_size, entries, flags, inner_fd, 0, shown)
     try:
-        return Map(BpfCall()(Command.MAP_CREATE, attributes))
+        fd = BpfCall()(Command.MAP_CREATE, attributes)
     except OSError as error:
         raise _creation_error(kind, name, entries * value_size, error) from error
+    return _owned(fd)
+
+
+def _owned(fd: int) -> Map:
+    """The map of a descriptor, which is closed when that is no map."""
+    try:
+        return Map(fd)
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def create_array(name: str, size: int, mmapable: bool = True) -> Map:
     """An array with one element of ``size`` bytes: looked up inline by the JIT, filled by memcpy when ``mmapable``."""
     return create_map("array", 4, size, 1, MMAPABLE if mmapable else 0, name)
+
+
+def create_array_of_maps(name: str, inner_fd: int) -> Map:
+    """A map with room for one map like ``inner_fd``."""
+    return create_map("array_of_maps", 4, 4, 1, name=name, inner_fd=inner_fd)
 
 
 def _creation_error(kind: str, name: str, size: int, error: OSError) -> KernelError:
@@ -216,12 +235,7 @@ def open_pinned_fd(path: str | Path) -> int:
 
 def open_pinned(path: str | Path) -> Map:
     """The map that is pinned at ``path``. Raises KernelError, also when a program is pinned there."""
-    fd = open_pinned_fd(path)
-    try:
-        return Map(fd)
-    except KernelError:
-        os.close(fd)
-        raise
+    return _owned(open_pinned_fd(path))
 
 
 def map_info(fd: int) -> MapInfo:
@@ -256,6 +270,11 @@ def read_array(source: Map) -> bytes:
 def prog_array_set(target: Map, index: int, program_fd: int) -> None:
     """Put a program into a program array; direct jumps to that index are patched by the kernel at once."""
     target.update(index.to_bytes(4, "little"), program_fd.to_bytes(4, "little"))
+
+
+def prog_array_get(source: Map, index: int) -> int:
+    """The kernel's id of the program at ``index``, 0 for none."""
+    return int.from_bytes(source.lookup(index.to_bytes(4, "little")) or b"", "little")
 
 
 def read_per_cpu(source: Map, index: int) -> int:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from bpfence.errors import AttachConflict, KernelError, PermissionMissing
 from bpfence.loader.bpffs import HOST_DIRECTIONS, WORKLOAD_DIRECTIONS, Direction
+from bpfence.loader.rtnetlink import NetlinkError, RouteSocket
 
 HOOK_PARENT: dict[Direction, int] = {
     "egress": 0xFFFFFFF2,
@@ -38,9 +36,9 @@ FILTER_HANDLES: dict[Direction, int] = {"egress": 0xBFE, "ingress": 0xBFE, "host
 """Two, so that an interface that changes hands may have both for a moment."""
 ETH_P_ALL = 0x0003
 _CLSACT_PARENT = 0xFFFFFFF1
-_TCA_BPF_ID = 11
 _UNICAST = 1
 _LOCAL_TABLE = 255
+_NUD_INCOMPLETE = 0x01
 _ENDING = frozenset((2, 3, 4))
 """RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST"""
 _LOOPBACK_FLAG = 0x8
@@ -52,13 +50,14 @@ _XDP_ATTRIBUTES = {
     "generic": "IFLA_XDP_SKB_PROG_ID",
     "offload": "IFLA_XDP_HW_PROG_ID",
 }
-_ADDRESS_BITS = {AF_INET: 32, AF_INET6: 128}
+_ADDRESS_BITS: dict[int, int] = {AF_INET: 32, AF_INET6: 128}
+_VERSION: dict[int, int] = {AF_INET: 4, AF_INET6: 6}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """An interface. ``kind``: veth, bridge ...; empty for hardware. ``master``: index of the bridge it is a port
-    of, or 0.
+    of, or 0. ``lower``: of a VLAN the interface below it, else 0.
     """
 
     index: int
@@ -67,6 +66,7 @@ class Link:
     master: int
     loopback: bool
     address: str
+    lower: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ class HostRoute:
 
     address: str
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How packets to some address leave: the interface, and the address they come from when nobody chose one."""
+
+    index: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,7 @@ class Netlink:
 
     def __init__(self) -> None:
         try:
-            self._ip = IPRoute()
+            self._ip = RouteSocket()
         except OSError as error:
             raise KernelError(f"can't open a netlink socket: {error.strerror}") from error
 
@@ -133,6 +141,10 @@ class Netlink:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Within the block what was read once is not read again; a change made here forgets it."""
+        return self._ip.remembering()
 
     def links(self) -> tuple[Link, ...]:
         return tuple(_link(message) for message in self._ip.get_links())
@@ -150,6 +162,22 @@ class Netlink:
         """Interfaces that lead to the rest of the world."""
         routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
         return frozenset(int(r.get_attr("RTA_OIF")) for r in routes if r["dst_len"] == 0 and _is_unicast(r))
+
+    def default_routes(self) -> frozenset[tuple[int, int]]:
+        """(family, interface) of every default route, 4 or 6; routes over several next hops included."""
+        routes = (*self._ip.get_routes(family=AF_INET), *self._ip.get_routes(family=AF_INET6))
+        defaults = [route for route in routes if route["dst_len"] == 0 and route["type"] == _UNICAST]
+        return frozenset((_VERSION[route["family"]], index) for route in defaults for index in _ways_out(route))
+
+    def route_to(self, address: str) -> Route | None:
+        """The way to an address as the kernel would choose it now; None when there is none."""
+        try:
+            found = self._ip.get_route_to(address)
+        except NetlinkError:
+            return None
+        if not found or found[0].get_attr("RTA_OIF") is None:
+            return None
+        return Route(int(found[0].get_attr("RTA_OIF")), str(found[0].get_attr("RTA_PREFSRC") or ""))
 
     def own_addresses(self) -> tuple[tuple[int, str], ...]:
         """(interface, address) of the namespace's own addresses, broadcast addresses among them."""
@@ -179,9 +207,19 @@ class Netlink:
         """(bridge, hardware address) -> port, from the bridges' forwarding tables."""
         return {
             (int(entry.get_attr("NDA_MASTER")), str(entry.get_attr("NDA_LLADDR"))): int(entry["ifindex"])
-            for entry in self._ip.fdb("dump")
+            for entry in self._ip.get_bridge_entries()
             if entry.get_attr("NDA_MASTER") and entry.get_attr("NDA_LLADDR")
         }
+
+    def has_waiting_packets(self) -> bool:
+        """Whether a queue of an interface that is not hardware holds packets, or packets wait for some neighbour's
+        hardware address.
+        """
+        hardware = {link.index for link in self.links() if not link.kind and not link.loopback}
+        if any(_waiting(q) for q in self._ip.get_qdiscs() if q["index"] not in hardware):
+            return True
+        neighbours = (*self._ip.get_neighbours(family=AF_INET), *self._ip.get_neighbours(family=AF_INET6))
+        return any(n["state"] & _NUD_INCOMPLETE for n in neighbours)
 
     def ingress_qdiscs(self) -> dict[int, str]:
         """Interface -> kind of the qdisc at the clsact place (``clsact`` or ``ingress``)."""
@@ -248,6 +286,20 @@ class Netlink:
                         parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY)  # fmt: skip
 
 
+def _ways_out(route: Any) -> Iterator[int]:
+    """The interfaces of a route, one for each next hop."""
+    if route.get_attr("RTA_OIF") is not None:
+        yield int(route.get_attr("RTA_OIF"))
+    yield from (int(hop["oif"]) for hop in route.get_attr("RTA_MULTIPATH") or ())
+
+
+def _waiting(qdisc: Any) -> int:
+    """Packets in a qdisc and those below it."""
+    statistics = qdisc.get_attr("TCA_STATS2")
+    queue = statistics.get_attr("TCA_STATS_QUEUE") if statistics else None
+    return int(queue["qlen"]) if queue else 0
+
+
 def _own(texts: list[Any]) -> tuple[Any, ...]:
     """IFA_ADDRESS is the other end's where IFA_LOCAL is there too."""
     local, address, broadcast = texts
@@ -261,13 +313,15 @@ def _is_unicast(route: Any) -> bool:
 
 def _link(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
+    kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
     return Link(
         index=int(message["index"]),
         name=str(message.get_attr("IFLA_IFNAME")),
-        kind=str(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
+        kind=kind,
         master=int(message.get_attr("IFLA_MASTER") or 0),
         loopback=bool(message["flags"] & _LOOPBACK_FLAG),
         address=str(message.get_attr("IFLA_ADDRESS") or ""),
+        lower=int(message.get_attr("IFLA_LINK") or 0) if kind == "vlan" else 0,
     )
 
 
@@ -285,7 +339,7 @@ def _filter(message: Any, index: int, direction: Direction) -> Filter:
         protocol=int.from_bytes((info & 0xFFFF).to_bytes(2, sys.byteorder), "big"),
         handle=int(message["handle"]),
         name=name,
-        program=_program_id(bpf) if bpf else 0,
+        program=int(bpf.get_attr("TCA_BPF_ID") or 0) if bpf else 0,
     )
 
 
@@ -314,16 +368,6 @@ def _direction(direction: Direction, name: str) -> Direction:
     parent = HOOK_PARENT[direction]
     named = (item for item in HOST_DIRECTIONS if HOOK_PARENT[item] == parent and FILTER_NAME[item] == name)
     return next(named, direction)
-
-
-def _program_id(options: Any) -> int:
-    """TCA_BPF_ID, which the netlink library does not decode: read from the attribute's own bytes (u32, host order)."""
-    for attribute in options["attrs"]:
-        raw = attribute.nla
-        if attribute.name == "UNKNOWN" and raw["header"]["type"] == _TCA_BPF_ID:
-            start = raw.offset + 4
-            return int.from_bytes(raw.data[start : start + 4], sys.byteorder)
-    return 0
 
 
 @contextmanager

@@ -106,7 +106,9 @@ class ObjectStore:
                 file.write(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
             fresh.replace(self.folder / key)
             kept = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-            for path in kept[MOST_KEPT:]:
+            # a command that died while it wrote one has left it unfinished
+            unfinished = [path for path in kept if path.suffix == fresh.suffix]
+            for path in (*unfinished, *kept[MOST_KEPT:]):
                 path.unlink(missing_ok=True)
         except OSError:
             fresh.unlink(missing_ok=True)

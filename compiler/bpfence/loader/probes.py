@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bpfence.emit.artefact import Artefact
 from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, Direction
+from bpfence.loader.flow_keys import connection_key
 from bpfence.loader.frames import first_frame
 from bpfence.loader.interfaces import EndpointInterface, PlacedInterface
 from bpfence.plan.layout import ADDRESS6_ENTRY, address4_bits
@@ -26,6 +27,8 @@ Address = IPv4Address | IPv6Address
 
 MOST_PROBES = 1000
 """Beyond this many they are thinned out evenly; every endpoint keeps at least one in each direction."""
+FEW_PROBES = 300
+"""The same for programs that have been proved before, and get other tables."""
 _ALWAYS4 = ("192.0.2.1",)
 _ALWAYS6 = ("2001:db8::1",)
 _SOURCE_PORT = 61613
@@ -49,6 +52,8 @@ class Probe:
     frame: bytes
     allowed: bool
     reason: str
+    key: bytes
+    """of the flow in the connection table"""
     received: int = 0
 
     @property
@@ -75,12 +80,15 @@ class _Side:
 
 
 def make_probes(
-    artefact: Artefact, interfaces: Sequence[EndpointInterface], own: Set[Address] = frozenset()
+    artefact: Artefact,
+    interfaces: Sequence[EndpointInterface],
+    own: Set[Address] = frozenset(),
+    most: int = MOST_PROBES,
 ) -> tuple[Probe, ...]:
-    """Probes for every endpoint with an interface, about MOST_PROBES in all. ``own``: the node's own addresses."""
+    """Probes for every endpoint with an interface, about ``most`` in all. ``own``: the node's own addresses."""
     maker = _Maker(Simulator(artefact), own)
     sides = list(_sides(interfaces))
-    share = max(1, MOST_PROBES // max(1, len(sides)))
+    share = max(1, most // max(1, len(sides)))
     peers = {4: peers4(artefact), 6: peers6(artefact)}
     l4 = {family: l4_choices(artefact, family) for family in (4, 6)}
     return tuple(
@@ -129,7 +137,8 @@ class _Maker:
         frame = first_frame(*ends, choice.protocol, *ports)
         reason = "untracked" if answer.stateless else "allowed" if allowed else "denied"
         received = 0 if party or side.direction == "egress" else _LOOPBACK
-        return Probe(side.direction, side.interface, packet, frame, allowed, reason, received)
+        key = connection_key(packet, side.interface.index)
+        return Probe(side.direction, side.interface, packet, frame, allowed, reason, key, received)
 
 
 def peers4(artefact: Artefact) -> list[Address]:

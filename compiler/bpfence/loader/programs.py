@@ -15,7 +15,8 @@ from typing import Self
 
 from bpfence.errors import KernelError, PermissionMissing, VerifierError
 from bpfence.loader.clang import INSTRUCTION, Instructions
-from bpfence.loader.maps import NAME_LENGTH, Map, create_map, open_pinned
+from bpfence.loader.direct import address_directly
+from bpfence.loader.maps import NAME_LENGTH, Map, create_map, open_pinned, pin
 from bpfence.loader.objects import ObjectStore, PrivateMap
 from bpfence.loader.syscalls import (
     BpfCall,
@@ -35,6 +36,7 @@ LICENSE = b"Dual BSD/GPL"
 VERIFIER_LOG = 16 << 20
 USEFUL_LINES = 12
 DATA_OUT = 65536
+_MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +132,27 @@ def load_programs(
         objects = (store or ObjectStore()).objects(text, functions, defines or {}, pins)
         with ExitStack() as opened:
             used = {name for item in objects for _, name in item.maps} & pins.keys()
-            descriptors = {name: opened.enter_context(open_pinned(pins[name])).fd for name in sorted(used)}
+            shared = {name: opened.enter_context(open_pinned(pins[name])) for name in sorted(used)}
+            descriptors = {name: table.fd for name, table in shared.items()}
+            single = {table.fd for table in shared.values() if (table.info.kind, table.info.entries) == ("array", 1)}
             private = {made.name: made for item in objects for made in item.private}
             descriptors |= {name: opened.enter_context(_make(made)).fd for name, made in private.items()}
             for item in objects:
-                loaded[item.name] = _load(item.bound(descriptors), kind)
+                loaded[item.name] = _load(address_directly(item.bound(descriptors), single), kind)
     except BaseException:
         for program in loaded.values():
             program.close()
         raise
     return loaded
+
+
+def pin_programs(programs: Mapping[str, Program], places: Mapping[str, Path]) -> None:
+    """Pin each where ``places`` says, and close all of them. Raises KernelError."""
+    with ExitStack() as opened:
+        for program in programs.values():
+            opened.enter_context(program)
+        for name, program in programs.items():
+            pin(program.fd, places[name])
 
 
 def _make(made: PrivateMap) -> Map:
@@ -149,12 +162,23 @@ def _make(made: PrivateMap) -> Map:
 def _load(part: Instructions, kind: int) -> Program:
     began = time.perf_counter()
     try:
-        fd = _program_load(part, kind, 0, 0, 0)
+        fd = _program_load_again(part, kind)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise PermissionMissing(f"can't load {part.name}: {error.strerror}; run as root") from error
         raise _rejection(part, kind, error) from error
     return Program(part.name, fd, time.perf_counter() - began)
+
+
+def _program_load_again(part: Instructions, kind: int) -> int:
+    """The verifier gives up (EAGAIN) when a signal comes: its handler runs, and the program is loaded again."""
+    for _ in range(_MOST_TRIES - 1):
+        try:
+            return _program_load(part, kind, 0, 0, 0)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    return _program_load(part, kind, 0, 0, 0)
 
 
 def _program_load(part: Instructions, kind: int, level: int, log: int, log_size: int) -> int:
@@ -215,7 +239,11 @@ def program_by_id(number: int) -> Program | None:
         if error.errno == errno.ENOENT:
             return None
         raise KernelError(f"can't open program {number}: {error.strerror}") from error
-    return Program(program_info(fd).name, fd)
+    try:
+        return Program(program_info(fd).name, fd)
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 class TestRunner:

@@ -9,9 +9,17 @@ from contextlib import ExitStack
 from bpfence.emit.program import DISPATCHER_PROGRAMS, HOST_PROGRAMS, IDLE_PROGRAM, SHARED_BY_DISPATCHERS, XDP_DISPATCHER
 from bpfence.errors import KernelError
 from bpfence.loader.bpffs import RUNTIME, Pins, program_place, remove_pins
-from bpfence.loader.maps import create_array, open_pinned, pin, prog_array_set, read_array, write_array
+from bpfence.loader.maps import (
+    create_array,
+    open_pinned,
+    open_pinned_fd,
+    pin,
+    prog_array_set,
+    read_array,
+    write_array,
+)
 from bpfence.loader.node import Node, open_node
-from bpfence.loader.programs import SCHED_CLS, XDP, load_programs
+from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs, pin_programs
 from bpfence.loader.shared import SHARED_MAPS, create_shared_map
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -25,20 +33,27 @@ def create_runtime(pins: Pins, dispatcher_text: str, undo: ExitStack, stack: Exi
             pin(made.fd, pins.shared(name))
     maps = {name: pins.shared(name) for name in SHARED_BY_DISPATCHERS}
     for kind, names in ((SCHED_CLS, (*DISPATCHER_PROGRAMS, IDLE_PROGRAM)), (XDP, (XDP_DISPATCHER,))):
-        for name, program in load_programs(dispatcher_text, names, maps, kind=kind).items():
-            with program:
-                pin(program.fd, pins.shared(name))
+        programs = load_programs(dispatcher_text, names, maps, kind=kind)
+        pin_programs(programs, {name: pins.shared(name) for name in programs})
+    _let_hosts_pass(pins)
+    # INVARIANT: last, because it says that the rest is complete (see `Pins.exist`)
     with create_array(RUNTIME, 32) as made:
         write_array(made, _hash(dispatcher_text))
         pin(made.fd, pins.shared(RUNTIME))
     node = open_node(pins, stack)
     if node is None:
         raise KernelError(f"what was just pinned below {pins.root} is gone again")
-    for slot in (0, 1):
-        for program_name in HOST_PROGRAMS:
-            array, index = program_place(slot, program_name)
-            prog_array_set(node.maps[array], index, node.idle.fd)
     return node
+
+
+def _let_hosts_pass(pins: Pins) -> None:
+    """In each slot, until it gets programs of its own."""
+    with Program(IDLE_PROGRAM, open_pinned_fd(pins.shared(IDLE_PROGRAM))) as idle:
+        for slot in (0, 1):
+            for name in HOST_PROGRAMS:
+                array, index = program_place(slot, name)
+                with open_pinned(pins.shared(array)) as opened:
+                    prog_array_set(opened, index, idle.fd)
 
 
 def check_runtime(pins: Pins, dispatcher_text: str) -> None:

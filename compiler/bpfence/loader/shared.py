@@ -32,7 +32,7 @@ SHARED_MAPS = {
     "fragments": SharedMap("lru_hash", FRAGMENT_KEY.size, 8, FRAGMENTS),
     "counters": SharedMap("percpu_array", 4, 8, len(REASONS)),
 }
-"""``active``: generation << 1 | slot, 0 = nothing committed. ``counters``: packets by index of `REASONS`."""
+"""``active``: see `bpfence.loader.node.Active`, 0 = nothing committed. ``counters``: packets by index of `REASONS`."""
 
 
 def create_shared_map(name: str) -> Map:

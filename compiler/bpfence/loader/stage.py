@@ -1,14 +1,14 @@
 """Filling the inactive slot: an artefact and an interface table in, the slot's maps and programs ready for the
 proof out.
 
-INVARIANT: the slot's generation is zero from before the first byte is touched until `Slot.set_generation` after the
-proof. Every step puts its reverse on the undo stack, so a failure leaves the slot's earlier content as it was.
+INVARIANT: dispatchers have nothing to do with the slot (`bpfence.loader.standby`), and its generation is zero from
+before the first byte is touched until `Slot.set_generation` after the proof. Every step puts its reverse on the undo
+stack, so a failure leaves the slot's earlier content as it was.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,14 +28,11 @@ from bpfence.errors import KernelError
 from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_place, remove_tree
 from bpfence.loader.counts import clear_counts, create_endpoint_counters, raw_counts, write_counts
 from bpfence.loader.kernel import kernel_hz
-from bpfence.loader.maps import Map, create_array, pin, prog_array_set, read_array, write_array
+from bpfence.loader.maps import Map, create_array, pin, prog_array_get, prog_array_set, read_array, write_array
 from bpfence.loader.node import Active, Node, Slot, open_slot
 from bpfence.loader.objects import ObjectStore
-from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs
+from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs, pin_programs, program_info
 from bpfence.plan.plan import Features, Geometry, Plan
-
-GRACE_SECONDS = 0.05
-"""How long packets that a slot's generation has marked may still be on their way through queues of the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +65,6 @@ def choose_slot(active: Active) -> int:
     return 1 - active.slot if active.generation else 0
 
 
-def wait_for_packets(committed: float) -> None:
-    """Wait until nothing that the inactive slot's generation let in is on its way. ``committed``: CLOCK_BOOTTIME of
-    the last commit.
-    """
-    left = committed + GRACE_SECONDS - time.clock_gettime(time.CLOCK_BOOTTIME)
-    if left > 0:
-        time.sleep(min(left, GRACE_SECONDS))
-
-
 def stage(
     node: Node,
     number: int,
@@ -93,19 +81,20 @@ def stage(
     """
     images = {**artefact.tables, **own}
     old = node.slots.get(number)
-    if old is not None and _same_shape(old, artefact):
-        return _refill(old, images, undo)
+    if old is not None and same_shape(old, artefact):
+        return _refill(node, old, images, undo)
     return _replace(node, number, (artefact, store or ObjectStore()), images, undo, stack)
 
 
-def _same_shape(slot: Slot, artefact: Artefact) -> bool:
+def same_shape(slot: Slot, artefact: Artefact) -> bool:
+    """Whether the slot's programs and tables can take the artefact: then only bytes are written."""
     sizes = {name: table.info.value_size for name, table in slot.tables.items()}
     wanted = {entry.name: entry.size for entry in artefact.manifest.tables}
     programs = {name for names in slot_programs(Features(**artefact.manifest.features)).values() for name in names}
     return slot.shape == artefact.manifest.shape and sizes == wanted and set(slot.programs) == programs
 
 
-def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
+def _refill(node: Node, slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
     """Only bytes, and only those of tables that differ."""
     generation = slot.generation
     undo.callback(slot.set_generation, generation)
@@ -120,6 +109,8 @@ def _refill(slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
         undo.callback(write_array, table, before if name != "header" else bytes(8) + before[8:])
         write_array(table, images[name])
         written += len(before)
+    # a command that died while it replaced the slot may have left the array with other programs than the pins
+    _set_programs(node, slot, undo)
     return Staged(slot, True, 0, written)
 
 
@@ -169,19 +160,22 @@ def _load(pins: Pins, folder: Path, artefact: Artefact, store: ObjectStore) -> N
     for file, functions in slot_programs(Features(**artefact.manifest.features)).items():
         kind = XDP if functions == XDP_PROGRAMS else SCHED_CLS
         programs = load_programs(artefact.programs[file], functions, maps, {"HZ": kernel_hz()}, store, kind)
-        for name, program in programs.items():
-            with program:
-                pin(program.fd, folder / name)
+        pin_programs(programs, {name: folder / name for name in programs})
 
 
 def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
-    """Point the program array's places of this slot at its programs; the undo points them back at the old ones."""
+    """Point the program array's places of this slot at its programs, where they point elsewhere; the undo points
+    them back at the old ones.
+    """
     old = node.slots.get(slot.number)
     before = {} if old is None else old.programs
     idle = dict.fromkeys(HOST_PROGRAMS, node.idle)
     for name in SLOT_PROGRAMS:
         array, index = program_place(slot.number, name)
-        _put_program(node.maps[array], index, slot.programs.get(name, idle.get(name)))
+        wanted = slot.programs.get(name, idle.get(name))
+        if prog_array_get(node.maps[array], index) == (program_info(wanted.fd).id if wanted else 0):
+            continue
+        _put_program(node.maps[array], index, wanted)
         undo.callback(_put_program, node.maps[array], index, before.get(name, idle.get(name)))
 
 

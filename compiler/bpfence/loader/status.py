@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bpfence.emit.artefact import EndpointEntry, Manifest, TableEntry
-from bpfence.emit.folder import MANIFEST
-from bpfence.errors import KernelError
-from bpfence.loader.attach import Attachment, own_attachments, survey_hooks
-from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, program_place
+from bpfence.emit.artefact import EndpointEntry, TableEntry
+from bpfence.loader.attach import Attachment, named_attachments, own_attachments, survey_hooks
+from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS
 from bpfence.loader.connections import ConnectionsFill, connections_fill
 from bpfence.loader.counts import Counts, endpoint_counts, shared_counts, slot_counts, sum_counts
-from bpfence.loader.host_status import HostFacts, HostStatus, hook_drift, host_statuses, place_drift
-from bpfence.loader.interfaces import discover, read_interface_table
+from bpfence.loader.drift import NodeView, find_drift, read_manifest
+from bpfence.loader.host_status import HostFacts, HostStatus, host_statuses
+from bpfence.loader.interfaces import read_interface_table
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import read_array
 from bpfence.loader.netlink import Netlink
-from bpfence.loader.node import GENERATION_SIZE, Node, NodePaths, Slot, open_node
+from bpfence.loader.node import Node, NodePaths, Slot, check_same_network, open_node
 from bpfence.loader.programs import program_info
-from bpfence.loader.state import NodeState
-from bpfence.loader.transaction import check_same_network
+from bpfence.loader.refusals import node_refusals
+from bpfence.loader.state import NodeState, PendingConfirmation
 from bpfence.plan.layout import PASSING
-
-FACTS_OF_THE_NODE = ("interfaces", "local_addresses")
-"""Tables that the loader fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,8 @@ class TableStatus:
 @dataclass(frozen=True, slots=True)
 class StatusReport:
     """``since``: seconds of the Unix epoch, 0 when unknown. ``passed``, ``drops``: packets by reason since bpfence was
-    loaded. ``drift``: one line for each difference between kernel and artefact.
+    loaded. ``drift``: one line for each difference between kernel and artefact. ``pending``: what happens unless the
+    generation is confirmed.
     """
 
     loaded: bool
@@ -86,30 +82,35 @@ class StatusReport:
     standby: int = 0
     drift: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    pending: PendingConfirmation | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {"format_version": "1.0", **asdict(self)}
+        pending = self.pending.model_dump() if self.pending else None
+        return {"format_version": "1.0", **asdict(replace(self, pending=None)), "pending": pending}
 
 
+@node_refusals()
 def read_status(paths: NodePaths) -> StatusReport:
     """The state of the current network namespace's node. Raises KernelError when it can't be read."""
     require_kernel()
     with ExitStack() as stack:
         node = open_node(paths.pins, stack)
         if node is None or not node.active.generation:
-            return StatusReport(loaded=False)
+            return StatusReport(loaded=False, warnings=_lost(node, stack.enter_context(Netlink())))
         state = paths.folder.read()
         check_same_network(node, state)
-        return _read(node, state, _manifest(paths, node.active.generation), stack.enter_context(Netlink()))
+        return _read(paths, node, state, stack.enter_context(Netlink()))
 
 
-def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netlink) -> StatusReport:
+def _read(paths: NodePaths, node: Node, state: NodeState, netlink: Netlink) -> StatusReport:
     active = node.active
     slot = node.slots[active.slot]
     record = state.record(active.generation)
+    manifest, problem = read_manifest(paths, active.generation, record)
     other = node.slots.get(1 - active.slot)
-    interfaces = read_interface_table(read_array(slot.tables["interfaces"]))
+    image = read_array(slot.tables["interfaces"])
+    interfaces = read_interface_table(image)
     indices = {endpoint: index for index, endpoint in interfaces.items()}
     hooks = survey_hooks(netlink)
     attached = own_attachments(hooks, node.program_ids)
@@ -119,16 +120,8 @@ def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netl
     endpoints = tuple(_endpoint(entry, indices.get(entry.id, 0), hooks.names, attached, slot) for entry in known)
     passed, drops = by_verdict(all_counts(node, state))
     connections = connections_fill(node.maps["connections"])
-    warnings, moved = (
-        _places(facts, indices, netlink) if facts else (("the artefact in force is no longer on disk",), ())
-    )
-    drift = (
-        *(_drift(slot, active.generation, manifest) if manifest else ()),
-        *_program_drift(node, slot),
-        *_hook_drift(endpoints),
-        *hook_drift(hosts, record),
-        *moved,
-    )
+    view = NodeView(paths, node, state, manifest, hooks, netlink)
+    drift = find_drift(view, view.tables(), image)
     return StatusReport(
         loaded=True,
         generation=active.generation,
@@ -144,16 +137,22 @@ def _read(node: Node, state: NodeState, manifest: Manifest | None, netlink: Netl
         passed=passed,
         drops=drops,
         standby=other.generation if other else 0,
-        drift=drift,
-        warnings=(*warnings, *_crowd(connections)),
+        drift=(*((problem,) if problem and manifest else ()), *drift.lines),
+        warnings=(*((problem,) if problem and not manifest else ()), *drift.warnings, *_crowd(connections)),
+        pending=state.pending if state.pending and state.pending.generation == active.generation else None,
     )
 
 
-def _manifest(paths: NodePaths, generation: int) -> Manifest | None:
-    try:
-        return Manifest.model_validate_json((paths.folder.generation(generation) / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        return None
+def _lost(node: Node | None, netlink: Netlink) -> tuple[str, ...]:
+    """Dispatchers that stand at hooks though nothing is in force: they go on with what their slot had last."""
+    hooks = survey_hooks(netlink)
+    ours = own_attachments(hooks, node.program_ids) if node else frozenset()
+    indices = sorted({item.index for item in named_attachments(hooks) - ours})
+    return tuple(
+        f"{hooks.names.get(index, str(index))}: dispatchers of another bpfence, or of lost pins, stand here and "
+        "enforce what they had last; `bpfence unload --force` takes them off"
+        for index in indices
+    )
 
 
 def _endpoint(
@@ -197,55 +196,3 @@ def by_verdict(counts: Counts) -> tuple[Counts, Counts]:
     """Packets that passed and packets that were dropped, by reason."""
     passed = {reason: count for reason, count in counts.items() if reason in PASSING}
     return passed, {reason: count for reason, count in counts.items() if reason not in PASSING}
-
-
-def _drift(slot: Slot, generation: int, manifest: Manifest) -> tuple[str, ...]:
-    """Kernel bytes against the artefact's hashes. The interface table is a fact of the node, checked by `_places`."""
-    lines = []
-    for entry in manifest.tables:
-        table = slot.tables.get(entry.name)
-        if table is None:
-            lines.append(f"table {entry.name} is not there")
-            continue
-        image = read_array(table)
-        if entry.name == "header":
-            if slot.generation != generation:
-                lines.append(f"the slot's header says generation {slot.generation}")
-            image = bytes(GENERATION_SIZE) + image[GENERATION_SIZE:]
-        if entry.name not in FACTS_OF_THE_NODE and hashlib.sha256(image).hexdigest() != entry.sha256:
-            lines.append(f"table {entry.name} differs from the artefact")
-    return tuple(lines)
-
-
-def _program_drift(node: Node, slot: Slot) -> tuple[str, ...]:
-    """The program array must hold what is pinned."""
-    lines = []
-    for name, program in slot.programs.items():
-        array, index = program_place(slot.number, name)
-        held = node.maps[array].lookup(index.to_bytes(4, "little"))
-        if held is None or int.from_bytes(held, "little") != program_info(program.fd).id:
-            lines.append(f"program {name} is not where the dispatchers jump to")
-    return tuple(lines)
-
-
-def _hook_drift(endpoints: tuple[EndpointStatus, ...]) -> tuple[str, ...]:
-    return tuple(
-        f"{item.name}: no dispatcher at the {direction} hook of {item.interface or f'interface {item.index} (gone)'}"
-        for item in endpoints
-        for direction in WORKLOAD_DIRECTIONS
-        if item.index and direction not in item.hooks
-    )
-
-
-def _places(facts: HostFacts, indices: dict[int, int], netlink: Netlink) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(warnings, drift): endpoints without an interface, and endpoints whose interface is now another one."""
-    try:
-        discovery = discover(facts.manifest, netlink)
-    except KernelError as error:
-        return (str(error),), ()
-    moved = tuple(
-        f"{item.endpoint.name}: its interface is now {item.name}, which the tables in force do not know; apply again"
-        for item in discovery.found
-        if indices.get(item.endpoint.id) != item.index
-    )
-    return discovery.warnings, (*moved, *place_drift(facts, discovery))

@@ -9,6 +9,8 @@ import ctypes
 import os
 import platform
 from enum import IntEnum
+from functools import cache
+from typing import Any
 
 from bpfence.errors import FeatureMissing
 
@@ -208,15 +210,7 @@ class BpfCall:
     __slots__ = ("_function", "_number")
 
     def __init__(self) -> None:
-        machine = platform.machine()
-        if machine not in _CALL_NUMBERS:
-            raise FeatureMissing(
-                f"bpfence does not know the bpf system call of {machine}; {', '.join(_CALL_NUMBERS)} are supported"
-            )
-        library = ctypes.CDLL(None, use_errno=True)
-        self._function = library.syscall
-        self._function.restype = ctypes.c_long
-        self._number = ctypes.c_long(_CALL_NUMBERS[machine])
+        self._function, self._number = _entry(platform.machine())
 
     def __call__(self, command: int, attributes: Attributes) -> int:
         """Return what the kernel returned (>= 0). Raises OSError with the kernel's errno."""
@@ -226,6 +220,18 @@ class BpfCall:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return result
+
+
+@cache
+def _entry(machine: str) -> tuple[Any, ctypes.c_long]:
+    """The C library's function, and the call's number on this machine."""
+    if machine not in _CALL_NUMBERS:
+        raise FeatureMissing(
+            f"bpfence does not know the bpf system call of {machine}; {', '.join(_CALL_NUMBERS)} are supported"
+        )
+    function = ctypes.CDLL(None, use_errno=True).syscall
+    function.restype = ctypes.c_long
+    return function, ctypes.c_long(_CALL_NUMBERS[machine])
 
 
 def address_of(buffer: ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:

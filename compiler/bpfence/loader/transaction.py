@@ -2,21 +2,25 @@
 
 Preflight touches nothing. Staging, proof and attachment each leave their reverse on an undo stack. The commit is
 one store; what comes after it only tidies up. A crash anywhere leaves the old or the new generation wholly in
-force; the next command removes what is left over.
+force; the next command removes what is left over. A signal that would end the process is asked for between two steps
+and undoes what was done; after the commit it changes nothing.
+
+An interface that has no dispatcher yet gets one before the commit. Until then its packets pass: the generation in
+force does not know it. An interface that is no longer policed loses its dispatcher after the commit.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-
-from pydantic import ValidationError
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfence.emit.artefact import Artefact, Manifest
-from bpfence.emit.folder import MANIFEST, write_artefact
-from bpfence.errors import KernelError
+from bpfence.errors import BpfenceError, KernelError
 from bpfence.loader.attach import (
     Attachment,
     Hooks,
@@ -28,36 +32,69 @@ from bpfence.loader.attach import (
     refuse_xdp_conflicts,
     survey_hooks,
 )
-from bpfence.loader.bpffs import XDP_HOOK, ensure_root
+from bpfence.loader.bpffs import XDP_HOOK, ensure_root, missing_mount
 from bpfence.loader.counts import slot_counts, sum_counts
-from bpfence.loader.guard import refuse_host_lock_out, refuse_lock_out
-from bpfence.loader.host_probes import make_host_probes
-from bpfence.loader.interfaces import Discovery, discover, own_addresses, own_tables, read_interface_table
-from bpfence.loader.kernel import require_kernel
-from bpfence.loader.lock import node_lock
-from bpfence.loader.maps import read_array
-from bpfence.loader.namespaces import current_inode
+from bpfence.loader.drift import program_tags
+from bpfence.loader.guard import refuse_lock_out
+from bpfence.loader.interfaces import Discovery, discover, own_tables
+from bpfence.loader.interrupts import Interrupts, deferred_interrupts
+from bpfence.loader.kept import kept_artefact
+from bpfence.loader.kernel import require_root
 from bpfence.loader.netlink import Netlink
-from bpfence.loader.node import Active, Node, NodePaths, open_node
+from bpfence.loader.node import Node, NodePaths, check_same_network, open_node
 from bpfence.loader.objects import ObjectStore
-from bpfence.loader.probes import make_probes
+from bpfence.loader.pending import (
+    Timer,
+    make_pending,
+    overdue_confirmation,
+    refuse_pending,
+    start_timer,
+)
+from bpfence.loader.probe_flows import drop_probe_flows
 from bpfence.loader.prove import Proof, prove
+from bpfence.loader.ready import Ready, make_ready, nothing_ready
+from bpfence.loader.recovery import active_interfaces, adopted_state, detach_strays, new_state
+from bpfence.loader.refresh import fits_standby, is_in_force, refreshing_probes
+from bpfence.loader.refusals import node_refusals
 from bpfence.loader.runtime import check_runtime, create_runtime
-from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage, wait_for_packets
-from bpfence.loader.state import AttachedInterface, GenerationRecord, NodeState
+from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage
+from bpfence.loader.standby import Standby
+from bpfence.loader.state import (
+    AUTOMATIC,
+    AttachedInterface,
+    GenerationRecord,
+    NodeState,
+    PendingConfirmation,
+    StateFolder,
+    locked_folder,
+    user_name,
+)
+from bpfence.loader.unload import unload_locked
 from bpfence.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from bpfence.loader.expected import Expected
 
 
 @dataclass(frozen=True, slots=True)
 class ApplySettings:
     """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass.
-    ``repeats``: the earlier generation whose artefact this is.
+    ``repeats``: the earlier generation whose artefact this is; ``takes_back``: the generation that it is brought back
+    in place of. ``confirm_within``: seconds until it is taken back unless it is confirmed, 0 for never. ``refreshes``:
+    the artefact is the one in force, only the node has changed. ``by``: who wants it. ``wait``: seconds to wait for
+    another transaction. ``expected``: the node as a change plan found it; another one is refused.
     """
 
     paths: NodePaths = field(default_factory=NodePaths)
     dry_run: bool = False
     force: bool = False
     repeats: int = 0
+    takes_back: int = 0
+    confirm_within: float = 0.0
+    refreshes: bool = False
+    by: str = field(default_factory=user_name)
+    wait: float = 0.0
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +119,8 @@ class ApplyReport:
     policies_removed: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float]
+    pending: PendingConfirmation | None = None
+    """what happens unless the generation is confirmed"""
 
 
 @dataclass(slots=True)
@@ -98,93 +137,212 @@ class _Transaction:
     undo: ExitStack
     stack: ExitStack
     watch: Stopwatch
+    interrupts: Interrupts
+    proofs: list[Proof]
+    timer: Timer | None
+    ready: Ready
+    pending: PendingConfirmation | None = None
 
-    def write_state(self, **changes: object) -> None:
-        self.state = self.state.model_copy(update=changes)
-        self.settings.paths.folder.write(self.state)
+    def write_state(self, *, durable: bool = False, **changes: object) -> None:
+        changed = self.state.model_copy(update=changes)
+        if changed != self.state:
+            self.state = changed
+            self.settings.paths.folder.write(changed, durable=durable)
 
 
+@node_refusals()
 def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None = None) -> ApplyReport:
     """Bring an artefact into force in the current network namespace. Raises BpfenceError; the node is then as it
     was before.
+
+    A generation whose confirmation is overdue is taken back first; while one still waits for its confirmation, this is
+    refused.
     """
     watch = watch or Stopwatch()
     with watch.stage("preflight"):
-        require_kernel()
+        require_root()
         check_artefact(artefact)
-        if not settings.force:
-            refuse_lock_out(artefact, os.environ)
-    folder = settings.paths.folder
-    with ExitStack() as stack, ExitStack() as undo:
-        folder.ensure(undo)
-        stack.enter_context(node_lock(settings.paths.state))
-        transaction = _prepare(artefact, settings, undo, stack, watch)
-        report, proof = _run(transaction)
+    with settled_node(settings) as late:
+        report = transact(artefact, settings, watch)
+    return replace(report, warnings=(*late, *report.warnings))
+
+
+@contextmanager
+def settled_node(settings: ApplySettings) -> Iterator[tuple[str, ...]]:
+    """Hold the lock of a node where nothing waits for a confirmation. Gives a line for what was taken back because
+    its confirmation was overdue. Raises LockHeld, and KernelError while a confirmation is not overdue.
+    """
+    late: tuple[str, ...] = ()
+    while True:
+        with locked_folder(settings.paths.folder, settings.wait):
+            if not settings.paths.pins.exist:
+                settings.paths.folder.discard_damaged()
+            overdue = overdue_confirmation(settings.paths)
+            if overdue is None:
+                refuse_pending(settings.paths)
+                yield late
+                return
+            if settings.dry_run:
+                raise KernelError(
+                    f"generation {overdue.generation} was not confirmed in time and is still in force; "
+                    "run `bpfence rollback` first"
+                )
+            take_back(settings.paths, overdue)
+        # taking back may have removed the folder and the lock with it: start again
+        late = (f"generation {overdue.generation} was not confirmed in time and has been taken back first",)
+
+
+def take_back(paths: NodePaths, pending: PendingConfirmation, artefact: Artefact | None = None) -> None:
+    """Put back what was in force before a generation that was not confirmed. The caller holds the node's lock.
+
+    ``artefact``: that of the generation to go back to, if it was read before. No lock-out guard: this is the way out.
+    Raises BpfenceError; the failure is noted for `status` too, and the next command tries again.
+    """
+    settings = ApplySettings(paths, force=True, repeats=pending.back_to, takes_back=pending.generation, by=AUTOMATIC)
+    try:
+        if not pending.back_to:
+            unload_locked(paths)
+            return
+        earlier = artefact or kept_artefact(paths.folder, pending.back_to)
+        check_artefact(earlier)
+        transact(earlier, settings, Stopwatch())
+    except BpfenceError as error:
+        folder = paths.folder
+        failed = pending.model_copy(update={"failure": str(error)})
+        if folder.in_use and folder.read().pending != failed:
+            folder.write(folder.read().model_copy(update={"pending": failed}))
+        raise
+
+
+@node_refusals()
+def transact(artefact: Artefact, settings: ApplySettings, watch: Stopwatch) -> ApplyReport:
+    """The transaction proper. The caller holds the node's lock and has checked the artefact."""
+    with _begun(artefact, settings, watch) as t:
+        report = _run(t)
+    if not settings.dry_run and t.interrupts.caught:
+        late = f"generation {report.generation} is in force: the signal that asked to stop came too late"
+        return replace(report, warnings=(*report.warnings, late))
+    return report
+
+
+@node_refusals()
+def refresh(artefact: Artefact, settings: ApplySettings) -> ApplyReport | None:
+    """Follow the node: the artefact in force anew, for the interfaces and addresses that there are now. None when
+    nothing has changed. Raises BpfenceError, among others `AwaitsConfirmation`; the node is then as it was.
+
+    The artefact is one that was applied before: it is not checked again.
+    """
+    settings = replace(settings, refreshes=True)
+    with settled_node(settings), _begun(artefact, settings, Stopwatch()) as t:
+        if is_in_force(artefact, t.node, t.state, t.discovery) and not _missing(t) and not _retired(t):
+            return None
+        return _run(t)
+
+
+@contextmanager
+def _begun(artefact: Artefact, settings: ApplySettings, watch: Stopwatch) -> Iterator[_Transaction]:
+    """A transaction for the block, after the preflight. When the block fails, and after a dry run, all is undone."""
+    with deferred_interrupts() as interrupts, ExitStack() as stack, ExitStack() as undo:
+        timer = start_timer(stack) if settings.confirm_within and not settings.dry_run else None
+        proofs: list[Proof] = []
+        # first of all, so that it comes after node.json is what it was
+        undo.callback(_remember_probes, settings.paths.folder, proofs)
+        with watch.stage("ready"):
+            folder = settings.paths.folder
+            ready = (
+                nothing_ready(artefact)
+                if settings.refreshes
+                else make_ready(artefact, folder, undo, write=not settings.dry_run)
+            )
+        survey = _prepare(artefact, settings, undo, stack, watch)
+        yield _Transaction(artefact, settings, *survey, undo, stack, watch, interrupts, proofs, timer, ready)
         if settings.dry_run:
             undo.close()
-            _remember_probes(transaction, report.before, proof)
         undo.pop_all()
-    return report
+
+
+def _in_force(folder: StateFolder, node: Node | None) -> Artefact | None:
+    """The artefact in force; None when there is none, or none that can be read."""
+    if node is None or not node.active.generation:
+        return None
+    with suppress(KernelError):
+        return kept_artefact(folder, node.active.generation)
+    return None
 
 
 def _prepare(
     artefact: Artefact, settings: ApplySettings, undo: ExitStack, stack: ExitStack, watch: Stopwatch
-) -> _Transaction:
+) -> tuple[Netlink, Node, NodeState, Hooks, Discovery]:
     """The rest of the preflight; then what a crash left is removed, and bpfence's shared state made when missing."""
     pins, folder = settings.paths.pins, settings.paths.folder
     netlink = stack.enter_context(Netlink())
-    with watch.stage("preflight"):
+    with watch.stage("kernel"), netlink.remembering():
         state = folder.read()
         discovery = discover(artefact.manifest, netlink)
         own_tables(artefact.manifest, discovery)
-        if not settings.force:
-            refuse_host_lock_out(artefact, discovery.hosts, netlink.own_addresses(), os.environ)
         node = open_node(pins, stack)
         check_same_network(node, state)
+        # what only follows the node's interfaces is in force already
+        if not settings.force and not settings.refreshes:
+            refuse_lock_out(artefact, discovery, netlink, os.environ, lambda: _in_force(folder, node))
         hooks = survey_hooks(netlink)
+        if settings.expected is not None:
+            settings.expected.refuse_moved(settings.paths, node, state, hooks, netlink, discovery)
         ours = node.program_ids if node else {}
         refuse_conflicts(hooks, _indices(discovery), ours)
         refuse_xdp_conflicts(hooks, {item.index for item in discovery.hosts if item.drops_early}, ours)
     with watch.stage("kernel"):
-        folder.restore_on(undo)
+        mounted = missing_mount(pins)
+        folder.restore_on(undo, lambda: bool(mounted) and Path(mounted).is_mount())
         if node is None:
-            mounted = ensure_root(pins, undo)
-            state = NodeState(network=current_inode(), mounted=mounted, last_generation=state.last_generation)
+            state = new_state(state, pins)
+            folder.write(state)
+            ensure_root(pins, undo)
             node = create_runtime(pins, artefact.programs["dispatcher.c"], undo, stack)
         else:
             check_runtime(pins, artefact.programs["dispatcher.c"])
-            detach_strays(netlink, hooks, node, state)
+            state = adopted_state(state, node, hooks)
+            if detach_strays(netlink, hooks, node, state):
+                hooks = survey_hooks(netlink)
         drop_leftovers(pins)
-    return _Transaction(artefact, settings, netlink, node, state, survey_hooks(netlink), discovery, undo, stack, watch)
+        drop_probe_flows(node)
+        folder.forget_unfinished(node.active.generation, state)
+    return netlink, node, state, hooks, discovery
 
 
-def _run(t: _Transaction) -> tuple[ApplyReport, Proof]:
+def _run(t: _Transaction) -> ApplyReport:
     """Stage, prove, attach, commit, tidy up."""
     active = t.node.active
-    before = _manifest_of(t, active.generation)
+    before = t.ready.manifest_of(t.settings.paths.folder, active.generation)
     with t.watch.stage("kernel"):
-        wait_for_packets(t.state.committed)
+        standby = Standby(t.node, t.undo, t.stack)
+        # while programs that may still be running in the slot come to their end
+        if t.settings.refreshes and fits_standby(t.artefact, t.node):
+            probes = refreshing_probes(t.artefact, t.discovery, active_interfaces(t.node))
+        else:
+            probes = t.ready.probes.for_node(t.discovery, proved=fits_standby(t.artefact, t.node))
+        standby.wait(t.state, t.netlink)
         own = own_tables(t.artefact.manifest, t.discovery)
         store = ObjectStore(t.settings.paths.folder.objects)
         number = choose_slot(active)
         _keep_counts(t, number)
+        t.interrupts.check()
         staged = stage(t.node, number, t.artefact, own, t.undo, t.stack, store)
-    with t.watch.stage("prove"):
-        there = own_addresses(t.artefact.manifest, t.discovery)
-        probes = (*make_probes(t.artefact, t.discovery.found, there), *make_host_probes(t.artefact, t.discovery))
+        t.interrupts.check()
         proof = prove(staged.slot, probes, t.node.maps["connections"])
-    with t.watch.stage("kernel"):
+        t.proofs.append(proof)
         missing, retired = _missing(t), _retired(t)
         generation = 1 + max(
             t.state.last_generation, active.generation, *(slot.generation for slot in t.node.slots.values()), 0
         )
+        t.interrupts.check()
         late: tuple[str, ...] = ()
         if not t.settings.dry_run:
             late = _attach(t, missing, proof)
+            t.interrupts.check()
             _commit(t, staged, generation)
             late = (*late, *_tidy(t, retired, generation))
-    report = _report(t, staged, (generation, active.generation), before, (missing, retired), late, proof.sent)
-    return report, proof
+    return _report(t, staged, (generation, active.generation), before, (missing, retired), late, proof.sent)
 
 
 def _keep_counts(t: _Transaction, number: int) -> None:
@@ -216,59 +374,70 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     """Write down what comes into force, then bring it into force with one store."""
     folder, manifest = t.settings.paths.folder, t.artefact.manifest
     t.undo.callback(folder.forget, generation)
-    write_artefact(t.artefact, folder.generation(generation))
-    xdp = {item.index: item.mode for item in t.netlink.xdp_programs() if item.program == t.node.program_ids[XDP_HOOK]}
+    if not (t.settings.refreshes and folder.link_generation(t.node.active.generation, generation)):
+        t.ready.place(folder, generation)
+    xdp = _xdp_modes(t) if any(XDP_HOOK in one.directions for one in t.discovery.places) else {}
     interfaces = tuple(
         AttachedInterface(index=one.index, name=one.name, endpoint=one.title, xdp=xdp.get(one.index, ""))
         for one in t.discovery.places
     )
+    before = t.node.active.generation
     record = GenerationRecord(
         number=generation, since=time.time(), content=manifest.content, shape=manifest.shape,
-        slot=staged.slot.number, interfaces=interfaces, repeats=t.settings.repeats
+        slot=staged.slot.number, interfaces=interfaces, repeats=t.settings.repeats, takes_back=t.settings.takes_back,
+        refreshes=before if t.settings.refreshes else 0, by=t.settings.by, tags=program_tags(t.node, staged.slot)
     )  # fmt: skip
-    before = t.node.active.generation
     # a record beyond it was written by a command that died before its commit
     kept = tuple(one for one in t.state.generations if one.number in folder.kept() and one.number <= before)
+    t.pending = _armed(t, generation, before)
     committed = time.clock_gettime(time.CLOCK_BOOTTIME)
-    t.write_state(last_generation=generation, committed=committed, generations=(*kept, record))
+    moments = {"committed": committed, "committed_before": t.state.committed or committed}
+    known = {
+        "last_generation": generation,
+        "generations": (*kept, record),
+        "pending": t.pending or _still_pending(t.state, before),
+        **moments,
+    }
+    t.write_state(durable=not t.settings.refreshes, **known)
     staged.slot.set_generation(generation)
-    t.node.set_active(Active(generation, staged.slot.number))
+    # once the word is stored, undoing would destroy what is in force
+    t.node.set_active(t.node.active.successor(generation, staged.slot.number), t.undo.pop_all)
+
+
+def _still_pending(state: NodeState, before: int) -> PendingConfirmation | None:
+    """The confirmation of the generation that is about to be taken back. INVARIANT: it goes after the commit only, so
+    that a crash in between does not leave that generation in force for good.
+    """
+    return state.pending if state.pending is not None and state.pending.generation == before else None
+
+
+def _xdp_modes(t: _Transaction) -> dict[int, str]:
+    """Interface -> the mode in which our XDP dispatcher runs there."""
+    ours = t.node.program_ids[XDP_HOOK]
+    return {item.index: item.mode for item in t.netlink.xdp_programs() if item.program == ours}
+
+
+def _armed(t: _Transaction, generation: int, before: int) -> PendingConfirmation | None:
+    """The confirmation that the generation waits for, with a timer that is ready to take it back."""
+    if t.timer is None:
+        return None
+    pending = make_pending(generation, before, t.settings.confirm_within)
+    t.timer.arm(t.settings.paths, pending)
+    return pending
 
 
 def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> tuple[str, ...]:
     """What the new generation no longer needs. It is in force already: a failure here is told, not undone."""
     try:
         gone = detach_dispatchers(t.netlink, retired, set(t.state.qdiscs) - _indices(t.discovery))
-        t.write_state(qdiscs=tuple(index for index in t.state.qdiscs if index not in gone))
+        there = t.netlink.ingress_qdiscs()  # those of interfaces that are gone went with them
+        qdiscs = tuple(index for index in t.state.qdiscs if index in there and index not in gone)
+        t.write_state(qdiscs=qdiscs, pending=t.pending)
         drop_leftovers(t.node.pins)
-        t.settings.paths.folder.forget_generations(generation)
-    except (KernelError, OSError) as error:
+        t.settings.paths.folder.forget_generations(generation, t.state.generations)
+    except Exception as error:  # noqa: BLE001 - whatever it is, what is in force must not be taken for failed
         return (f"generation {generation} is in force, but tidying up failed: {error}",)
     return ()
-
-
-def detach_strays(netlink: Netlink, hooks: Hooks, node: Node, state: NodeState) -> None:
-    """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not know."""
-    known = active_interfaces(node)
-    strays = [item for item in own_attachments(hooks, node.program_ids) if item.index not in known]
-    if strays:
-        detach_dispatchers(netlink, strays, set(state.qdiscs) - known.keys())
-
-
-def active_interfaces(node: Node) -> dict[int, int]:
-    """Interface index -> endpoint of the generation in force, as the kernel's own table says."""
-    active = node.active
-    slot = node.slots.get(active.slot)
-    return read_interface_table(read_array(slot.tables["interfaces"])) if active.generation and slot else {}
-
-
-def check_same_network(node: Node | None, state: NodeState) -> None:
-    """Raise KernelError when the pins belong to another network namespace than the current one."""
-    if node is not None and state.network not in (0, current_inode()):
-        raise KernelError(
-            "bpfence is loaded for another network namespace with these --bpffs and --state; enter that one "
-            "(nsenter --net=...) or give this one folders of its own"
-        )
 
 
 def _indices(discovery: Discovery) -> set[int]:
@@ -287,21 +456,12 @@ def _retired(t: _Transaction) -> frozenset[Attachment]:
     return own_attachments(t.hooks, t.node.program_ids) - _wanted(t)
 
 
-def _manifest_of(t: _Transaction, generation: int) -> Manifest | None:
-    """The manifest of an earlier generation; None when its artefact is gone or unreadable."""
-    path = t.settings.paths.folder.generation(generation) / MANIFEST
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def _remember_probes(t: _Transaction, before: int, proof: Proof) -> None:
-    """A dry run on a loaded node leaves no trace but packets in the shared counters; `status` takes them off again."""
-    if before and proof.of_nobody:
-        folder = t.settings.paths.folder
-        state = folder.read()
-        folder.write(state.model_copy(update={"probes": sum_counts(state.probes, proof.of_nobody)}))
+def _remember_probes(folder: StateFolder, proofs: list[Proof]) -> None:
+    """What is undone leaves no trace but packets in the shared counters; `status` takes them off again."""
+    for proof in proofs:
+        if proof.of_nobody and folder.in_use:
+            state = folder.read()
+            folder.write(state.model_copy(update={"probes": sum_counts(state.probes, proof.of_nobody)}))
 
 
 def _report(
@@ -333,4 +493,5 @@ def _report(
         policies_removed=tuple(sorted(old - new)),
         warnings=(*t.discovery.warnings, *foreign_filters(t.hooks, _indices(t.discovery)), *late),
         seconds=dict(t.watch.seconds),
+        pending=t.pending,
     )

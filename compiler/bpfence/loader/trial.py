@@ -18,13 +18,14 @@ import numpy as np
 from bpfence.emit.artefact import Artefact, EndpointEntry, HostEntry
 from bpfence.errors import KernelError
 from bpfence.loader.bpffs import DIRECTION_PROGRAM, Direction, Pins, ensure_root, remove_tree
+from bpfence.loader.flow_keys import connection_key
 from bpfence.loader.frames import ACK, SYN, SYN_ACK, error_frame, first_frame
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import write_array
 from bpfence.loader.node import Node, Slot
 from bpfence.loader.objects import ObjectStore
 from bpfence.loader.programs import TestRunner
-from bpfence.loader.prove import TC_DROP, connection_key
+from bpfence.loader.prove import TC_DROP
 from bpfence.loader.runtime import create_runtime
 from bpfence.loader.stage import stage
 from bpfence.plan.layout import HOST_INTERFACE, INTERFACE, INTERFACE_HASH
@@ -55,6 +56,7 @@ class Trial:
         self._store = ObjectStore()
         self._room = 0
         self._content = ""
+        self._generation = 0
 
     def use(self, artefact: Artefact) -> None:
         """Put an artefact's tables, and its programs when their shape is another, into the kernel."""
@@ -71,10 +73,15 @@ class Trial:
             if slot is not self._slot:
                 self._opened.close()
                 self._opened = opened.pop_all()
-        slot.set_generation(1)
+        self._begin_generation(slot)
         self._slot = slot
         self._node = replace(self._node, slots={0: slot})
         self._content = artefact.manifest.content
+
+    def _begin_generation(self, slot: Slot) -> None:
+        """What the programs have noted about flows is not used in another generation."""
+        self._generation += 1
+        slot.set_generation(self._generation)
 
     def allowed(self, packets: Sequence[Packet]) -> list[bool]:
         """Whether each packet, as the first of its flow, passes."""
@@ -149,6 +156,7 @@ class Trial:
         answers = tuple(runner.run(frame) != TC_DROP for runner, frame in steps)
         for opener in (packet, reply):
             self._connections.delete(connection_key(opener, LOOPBACK))
+        self._begin_generation(slot)
         return answers
 
     def _run(self, runner: TestRunner, packet: Packet) -> bool:
