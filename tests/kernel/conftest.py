@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bpfence.errors import KernelError
+from bpfence.loader import guard_flows
+from bpfence.loader.guard_sockets import Holder, session_sockets
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.namespaces import mount, unmount
 from kernel.plane import Plane
@@ -54,9 +57,16 @@ def shared_hosts(bpffs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def hosts(shared_hosts: HostWorld) -> Iterator[HostWorld]:
+def hosts(shared_hosts: HostWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostWorld]:
     """Two nodes, an outside host and pods. What was applied before a test stays in force until the test applies its
-    own; nftables rules go with the test.
+    own; nftables rules go with the test. The servers of all these machines are in this very process: their connections
+    are nobody's session.
     """
+    me = os.getpid()
+
+    def of_others() -> dict[int, Holder]:
+        return {inode: holder for inode, holder in session_sockets().items() if holder.pid != me}
+
+    monkeypatch.setattr(guard_flows, "session_sockets", of_others)
     yield shared_hosts
     shared_hosts.nft("node1", "")

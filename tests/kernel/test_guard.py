@@ -17,7 +17,6 @@ import pytest
 
 from bpfence.emit.artefact import Artefact
 from bpfence.errors import BpfenceError
-from bpfence.loader import guard_flows
 from bpfence.loader.guard import LockOut
 from bpfence.loader.node import NodePaths
 from bpfence.loader.transaction import ApplySettings, apply
@@ -176,8 +175,7 @@ def test_the_api_server_stays_in_reach(hosts: HostWorld) -> None:
     hosts.apply("node1", API, HEP, gnp("api", "hep == 'h0'", f"egress: [{to_it}]"))
 
 
-def test_connections_of_the_api_server_stay(hosts: HostWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_flows, "session_sockets", dict)  # the servers are in this very process
+def test_connections_of_the_api_server_stay(hosts: HostWorld) -> None:
     to_it = "{action: Allow, protocol: TCP, destination: {nets: [198.51.100.9/32], ports: [8080]}}"
     narrow = gnp("api", "hep == 'h0'", f"egress: [{to_it}]")
     hosts.apply("node1", HEP, OPEN)

@@ -14,7 +14,7 @@ import pytest
 from bpfence.emit.artefact import GuardedEntry
 from bpfence.loader import guard_sockets
 from bpfence.loader.guard_flows import guarded_flows, name_servers, parse_name_servers, session_of
-from bpfence.loader.guard_sockets import connections, read_sockets, session_sockets
+from bpfence.loader.guard_sockets import Connection, connections, read_sockets, session_sockets
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,20 @@ def test_sockets_of_the_session_are_found_and_loopback_is_not_guarded() -> None:
     with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, client, accepted):
         mine = session_sockets()
         for one in (client, accepted):
-            assert mine[os.fstat(one.fileno()).st_ino].endswith(f"process {os.getpid()}")
+            assert mine[os.fstat(one.fileno()).st_ino].title.endswith(f"process {os.getpid()}")
         inodes = {os.fstat(one.fileno()).st_ino for one in (client, accepted)}
         assert inodes.isdisjoint(item.inode for item in connections())
+
+
+def test_who_talks_to_himself_is_no_way_in() -> None:
+    with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, client, accepted):
+        own, peer = (ip_address(one.getsockname()[0]) for one in (client, accepted))
+        ports = client.getsockname()[1], accepted.getsockname()[1]
+        item = Connection(os.fstat(client.fileno()).st_ino, own, ports[0], peer, ports[1], False)
+        holder = session_sockets()[item.inode]
+        assert holder.holds_both_ends(item)
+        accepted.close()
+        assert not holder.holds_both_ends(item)
 
 
 @pytest.mark.parametrize(("family", "bound"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")])

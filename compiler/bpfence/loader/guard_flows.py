@@ -81,8 +81,9 @@ def session_of(text: str) -> Iterator[GuardedFlow]:
 def _of_operator(known: Sequence[Connection]) -> Iterator[GuardedFlow]:
     owners = session_sockets() if known else {}
     for item in known:
-        if item.inode in owners:
-            yield _flow(f"a connection of your session ({owners[item.inode]})", item)
+        owner = owners.get(item.inode)
+        if owner is not None and not owner.holds_both_ends(item):
+            yield _flow(f"a connection of your session ({owner.title})", item)
 
 
 def _with_servers(known: Iterable[Connection], servers: Mapping[Address, str]) -> Iterator[GuardedFlow]:

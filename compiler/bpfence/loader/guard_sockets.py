@@ -4,12 +4,14 @@ calling process or one of its ancestors holds, up to sshd (sudo hides SSH_CONNEC
 
 from __future__ import annotations
 
+import ctypes
 import os
+import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from socket import AF_INET
 
 from bpfence.errors import KernelError
 from bpfence.loader.namespaces import current_inode
@@ -17,6 +19,8 @@ from bpfence.loader.rtnetlink import Message, NetlinkError, tcp_sockets
 
 Address = IPv4Address | IPv6Address
 _PROC = Path("/proc")
+_PIDFD_GETFD = 438
+"""The same on every machine; Linux 5.6."""
 _ESTABLISHED, _LISTEN = 0x01, 0x0A
 _STATES = 1 << _ESTABLISHED | 1 << _LISTEN
 _ANCESTORS = 64
@@ -78,21 +82,35 @@ def _sockets() -> list[_Socket]:
 
 
 def _diagnosed(message: Message) -> _Socket:
-    size = 4 if message["family"] == AF_INET else 16
+    size = 4 if message["family"] == socket.AF_INET else 16
     own, peer = (_plain(ip_address(message[name][:size])) for name in ("src", "dst"))
     ports = (int.from_bytes(message[name], "big") for name in ("sport", "dport"))
     return _Socket(message["inode"], own, next(ports), peer, next(ports), message["state"])
 
 
-def session_sockets() -> dict[int, str]:
-    """Inode of each socket that the operator's processes hold -> whose it is, ``NAME, process PID``."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds sockets."""
+
+    pid: int
+
+    @property
+    def title(self) -> str:
+        return f"{_name_of(self.pid)}, process {self.pid}"
+
+    def holds_both_ends(self, item: Connection) -> bool:
+        """Whether the process talks to itself: it holds the connection's other end, too, in whatever namespace."""
+        return (item.peer, item.peer_port, item.own, item.own_port) in _ends_of(self.pid)
+
+
+def session_sockets() -> dict[int, Holder]:
+    """Inode of each socket that the operator's processes hold -> whose it is."""
     here = current_inode()
-    found: dict[int, str] = {}
+    found: dict[int, Holder] = {}
     for pid in _operators_processes():
         if _namespace_of(pid) == here:
-            owner = f"{_name_of(pid)}, process {pid}"
-            for inode in _sockets_of(pid):
-                found.setdefault(inode, owner)
+            for _, inode in _sockets_of(pid):
+                found.setdefault(inode, Holder(pid))
     return found
 
 
@@ -129,7 +147,28 @@ def _namespace_of(pid: int) -> int:
         return 0
 
 
-def _sockets_of(pid: int) -> Iterator[int]:
+def _ends_of(pid: int) -> set[tuple[Address, int, Address, int]]:
+    """(own address and port, peer's) of each connected socket of a process; none where the kernel hands none out."""
+    found: set[tuple[Address, int, Address, int]] = set()
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return found
+    try:
+        for number, _ in _sockets_of(pid):
+            taken = ctypes.CDLL(None).syscall(_PIDFD_GETFD, process, number, 0)
+            if taken >= 0:
+                with socket.socket(fileno=taken) as copy, suppress(OSError, ValueError):
+                    if copy.family in (socket.AF_INET, socket.AF_INET6):
+                        (own, own_port), (peer, peer_port) = copy.getsockname()[:2], copy.getpeername()[:2]
+                        found.add((_plain(ip_address(own)), own_port, _plain(ip_address(peer)), peer_port))
+    finally:
+        os.close(process)
+    return found
+
+
+def _sockets_of(pid: int) -> Iterator[tuple[int, int]]:
+    """(descriptor, inode) of each."""
     folder = _PROC / str(pid) / "fd"
     try:
         names = os.listdir(folder)
@@ -141,7 +180,7 @@ def _sockets_of(pid: int) -> Iterator[int]:
         except OSError:
             continue
         if target.startswith("socket:["):
-            yield int(target[8:-1])
+            yield int(name), int(target[8:-1])
 
 
 def read_sockets(path: Path) -> Iterable[_Socket]:
