@@ -48,6 +48,9 @@ def rows(messages: Any, fields: Sequence[str], attributes: Sequence[str]) -> lis
     return [(*(m[name] for name in fields), *(m.get_attr(name) for name in attributes)) for m in messages]
 
 
+MOST_READS = 5
+
+
 @pytest.mark.kernel
 def test_it_reads_what_the_library_reads(node: IPRoute) -> None:
     index = node.link_lookup(ifname="pod0")[0]
@@ -63,8 +66,13 @@ def test_it_reads_what_the_library_reads(node: IPRoute) -> None:
         pairs.append(("get_neighbours", {"family": family}, ("ifindex",), ("NDA_DST", "NDA_LLADDR")))
     with RouteSocket() as ours:
         for name, values, fields, attributes in pairs:
-            found = rows(getattr(ours, name)(**values), fields, attributes)
-            assert found == rows(getattr(node, name)(**values), fields, attributes), name
+            for _ in range(MOST_READS):
+                found = rows(getattr(ours, name)(**values), fields, attributes)
+                theirs = rows(getattr(node, name)(**values), fields, attributes)
+                # the kernel may learn a neighbour in between; then neither read is the other's
+                if found == theirs:
+                    break
+            assert found == theirs, name
             assert found, name
         fields, attributes = ("ifindex",), ("NDA_MASTER", "NDA_LLADDR")
         assert rows(ours.get_bridge_entries(), fields, attributes) == rows(node.fdb("dump"), fields, attributes)

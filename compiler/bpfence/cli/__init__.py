@@ -6,6 +6,7 @@ bpfence), 3 the kernel or the node refused; 130 interrupted, 141 the reader of t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +16,8 @@ __all__ = ["main", "run"]
 
 def main() -> NoReturn:
     """Run the command line of this process and end it."""
+    # numpy's linear algebra would start threads that nothing here uses, and that takes as long as all the rest of it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 

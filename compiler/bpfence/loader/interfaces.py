@@ -4,6 +4,7 @@ neighbours in, indices out.
 
 from __future__ import annotations
 
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -78,8 +79,8 @@ class Discovery:
 class _Facts:
     by_name: dict[str, Link]
     by_index: dict[int, Link]
-    routes: dict[str, int]
-    neighbours: dict[str, int]
+    routes: dict[bytes, int]
+    neighbours: dict[bytes, int]
     uplinks: frozenset[int]
 
 
@@ -179,22 +180,22 @@ def _facts(netlink: Netlink) -> _Facts:
     )
 
 
-def _route_map(routes: Iterable[HostRoute], links: dict[int, Link]) -> dict[str, int]:
-    return {_canonical(route.address): route.index for route in routes if route.index in links}
+def _route_map(routes: Iterable[HostRoute], links: dict[int, Link]) -> dict[bytes, int]:
+    return {_packed(route.address): route.index for route in routes if route.index in links}
 
 
 def _neighbour_map(
     neighbours: Iterable[Neighbour], links: dict[int, Link], ports: dict[tuple[int, str], int]
-) -> dict[str, int]:
+) -> dict[bytes, int]:
     """Address -> interface; behind a bridge the port that the hardware address was seen on."""
-    result: dict[str, int] = {}
+    result: dict[bytes, int] = {}
     for item in neighbours:
         link = links.get(item.index)
         if link is None:
             continue
         index = ports.get((link.index, item.hardware), 0) if link.kind == "bridge" else item.index
         if index in links and links[index].kind in _POD_KINDS:
-            result[_canonical(item.address)] = index
+            result[_packed(item.address)] = index
     return result
 
 
@@ -209,7 +210,7 @@ def _find(endpoint: EndpointEntry, facts: _Facts) -> tuple[int, str] | str:
                 f"{endpoint.name}: its annotation names {link.name}, which carries the node's default route"
             )
         return link.index, "annotation"
-    addresses = [_canonical(address) for address in endpoint.addresses]
+    addresses = [_packed(address) for address in endpoint.addresses]
     for evidence, known in (("route", facts.routes), ("neighbour", facts.neighbours)):
         found = sorted({known[address] for address in addresses if address in known} - facts.uplinks)
         if len(found) > 1:
@@ -230,5 +231,6 @@ def _refuse_shared(found: Iterable[EndpointInterface]) -> None:
             raise AttachConflict(f"interface {items[0].name} leads to several endpoints ({names}); {_ANNOTATE}")
 
 
-def _canonical(address: str) -> str:
-    return str(ip_address(address))
+def _packed(address: str) -> bytes:
+    """An address however it is written: 4 or 16 bytes in network order."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

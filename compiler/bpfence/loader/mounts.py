@@ -22,7 +22,8 @@ class _Statfs(ctypes.Structure):
 
 def holds_bpf(path: Path) -> bool:
     """Whether the nearest existing ancestor of ``path``, or itself, lies in a bpf file system."""
-    while not path.exists() and path != path.parent:
+    # not Path.exists: where nobody may look, nothing is found
+    while not os.path.exists(path) and path != path.parent:
         path = path.parent
     found = _Statfs()
     if ctypes.CDLL(None).statfs(os.fsencode(path), ctypes.byref(found)):
@@ -35,7 +36,7 @@ def lasting_root(root: Path) -> Path:
     none is mounted in the mount namespace of this process, those of the machine's first process and of its parent are
     looked at. Raises KernelError when one that is mounted now would end with this process.
     """
-    if holds_bpf(root):
+    if os.geteuid() or holds_bpf(root):  # who is not root is told so later on
         return root
     here, parent = _mounts_of("self"), str(os.getppid())
     for process in (str(_INIT), parent):

@@ -215,8 +215,8 @@ class Netlink:
         """Whether a queue of an interface that is not hardware holds packets, or packets wait for some neighbour's
         hardware address.
         """
-        hardware = {link.index for link in self.links() if not link.kind and not link.loopback}
-        if any(_waiting(q) for q in self._ip.get_qdiscs() if q["index"] not in hardware):
+        holding = {int(q["index"]) for q in self._ip.get_qdiscs() if _waiting(q)}
+        if holding and any(link.index in holding for link in self.links() if link.kind or link.loopback):
             return True
         neighbours = (*self._ip.get_neighbours(family=AF_INET), *self._ip.get_neighbours(family=AF_INET6))
         return any(n["state"] & _NUD_INCOMPLETE for n in neighbours)

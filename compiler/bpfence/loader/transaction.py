@@ -341,6 +341,8 @@ def _run(t: _Transaction) -> ApplyReport:
             late = _attach(t, missing, proof)
             t.interrupts.check()
             _commit(t, staged, generation)
+    if not t.settings.dry_run:
+        with t.watch.stage("tidy"):
             late = (*late, *_tidy(t, retired, generation))
     return _report(t, staged, (generation, active.generation), before, (missing, retired), late, proof.sent)
 
