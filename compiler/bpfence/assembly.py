@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpfence.classify.classification import Classification, classify, subjects_of
 from bpfence.classify.services import ServiceCell
+from bpfence.collection import collection_paused
 from bpfence.diagnostics import Diagnostics
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.emit import EmitInput, emit_artefact
@@ -26,7 +27,6 @@ from bpfence.options import Options
 from bpfence.passes.size import ProgramSize
 from bpfence.plan.build import plan_tables
 from bpfence.plan.hosts import HostFacts
-from bpfence.source.collection import collection_paused
 from bpfence.timing import Stopwatch
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from bpfence.collection import collection_paused
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects import calico
 from bpfence.dialects.kinds import INVENTORY
@@ -13,7 +14,6 @@ from bpfence.dialects.registry import Policies, read_policies
 from bpfence.identity.inventory import Inventory
 from bpfence.identity.read_inventory import read_inventory
 from bpfence.options import Options
-from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.limits import Limits
 from bpfence.source.read import InputFile, Sources, read_sources

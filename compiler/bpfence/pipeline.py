@@ -14,6 +14,7 @@ from bpfence.assembly import (
     local_hosts,
 )
 from bpfence.classify.services import service_cells
+from bpfence.collection import collection_paused
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects import calico
 from bpfence.dialects.calico import codes as calico_codes
@@ -26,7 +27,6 @@ from bpfence.loading import LoadedInput
 from bpfence.lowering import lint_policies, lower_policies
 from bpfence.options import Options
 from bpfence.passes import run_measured, run_passes
-from bpfence.source.collection import collection_paused
 from bpfence.timing import Stopwatch
 
 __all__ = (

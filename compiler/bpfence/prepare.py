@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bpfence.assembly import Analysed
 from bpfence.classify.services import service_cells
+from bpfence.collection import collection_paused
 from bpfence.diagnostics import Diagnostics
 from bpfence.dialects.kinds import INVENTORY
 from bpfence.errors import InputError
@@ -27,7 +28,6 @@ from bpfence.kept_programs import (
     write_program,
 )
 from bpfence.options import Options
-from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.files import STDIN
 from bpfence.source.limits import Limits

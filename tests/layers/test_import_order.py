@@ -14,7 +14,18 @@ ROOT = Path(bpfence.__file__).parent
 MAX_LINES = 500
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "diagnostics", "source.spans", "options", "flows", "resources", "timing", "version", "kept_files"),
+    (
+        "errors",
+        "diagnostics",
+        "source.spans",
+        "options",
+        "flows",
+        "resources",
+        "timing",
+        "collection",
+        "version",
+        "kept_files",
+    ),
     ("source",),
     ("selectors", "suppression"),
     ("ir",),

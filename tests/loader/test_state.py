@@ -38,7 +38,7 @@ def test_damaged_state_is_refused(folder: StateFolder) -> None:
 def test_undo_puts_the_state_back(folder: StateFolder) -> None:
     folder.write(NodeState(last_generation=1))
     with ExitStack() as undo:
-        folder.restore_on(undo)
+        folder.restore_on(undo, folder.read())
         folder.write(NodeState(last_generation=2))
     assert folder.read().last_generation == 1
 

@@ -18,7 +18,7 @@ from support.faults import Fault, How, Outcome, Step, run
 _CLEAN = (("old", "old", "new", "old"), ("old", "other", "old"), ("other", "other"), ("old", "moved", "old"), ("new",))
 _VERBOSE = bool(os.environ.get("BPFENCE_FAULTS"))
 _WITH_TRAFFIC = 25
-_PATIENCE = 3.0
+_PATIENCE = 15.0
 """seconds within which the kernel has let go of what nobody holds"""
 
 
@@ -57,21 +57,10 @@ class Bench:
         for sequence in _CLEAN:
             for name in sequence:
                 world.apply(name)
-                self.settle()
+                self.wait_until_held()
                 self.clean.setdefault(name, []).append(essence(world.snapshot()))
             world.unload()
-        self.settle(self.pristine["kernel"])
-
-    def settle(self, wanted: object = None) -> None:
-        """Wait for the kernel to let go of what nobody holds."""
-        end = time.monotonic() + _PATIENCE
-        last = None
-        while time.monotonic() < end:
-            found = self.world.kernel.found()
-            if found == wanted or (wanted is None and found == last):
-                return
-            last = found
-            time.sleep(0.02 if wanted is not None else 0.1)
+        self.wait_until_held()
 
     def steps(self, scenario: Scenario) -> tuple[Step, ...]:
         """Those of a run that meets no fault. Before it another: what that compiles is not compiled again, unless the
@@ -124,7 +113,7 @@ class Bench:
             scenario.prepare(world)
             if world.policy() != scenario.start:
                 return [f"the scenario does not begin: {world.policy()}"]
-            self.settle_quickly()
+            self.wait_until_held()
             self.before = world.snapshot()
         before, files = self.before, _open_files()
         self.before = None
@@ -228,11 +217,11 @@ class Bench:
             time.sleep(0.02)
         return lines
 
-    def settle_quickly(self) -> None:
-        """Programs and maps of earlier generations go when nobody runs them any more."""
-        last = None
-        while (found := self.world.kernel.found()) != last:
-            last = found
+    def wait_until_held(self) -> None:
+        """The kernel frees late what earlier commands let go of: wait until all that there is is pinned."""
+        end = time.monotonic() + _PATIENCE
+        while any((left := self.world.nobodys()).values()):
+            assert time.monotonic() < end, f"nobody holds {left}"
             time.sleep(0.01)
 
     def start_anew(self) -> None:

@@ -181,6 +181,14 @@ class FaultWorld:
             return fitting[0]
         return "mixed: " + ", ".join(f"{q.interface} {q.hook} {sorted(q.passes)}: {got}" for q, got in answers.items())
 
+    def nobodys(self) -> dict[str, list[tuple[int, str]]]:
+        """Maps and programs that no pin holds. The kernel is about to free them, or somebody has kept them."""
+        pins = (path for path in (self.folder / "bpf").rglob("*") if path.is_file() and path.suffix != ".debug")
+        held = {one for path in pins for one in _pinned(path)}
+        return {
+            kind: [one for one in found if (kind, one[0]) not in held] for kind, found in self.kernel.found().items()
+        }
+
     def snapshot(self) -> dict[str, Any]:
         """Everything of bpfence on the node; equal snapshots, equal nodes."""
         found: dict[str, Any] = {
@@ -307,20 +315,21 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 def _pins(folder: Path) -> Iterator[tuple[str, int]]:
     """Path -> kernel id; folders have 0."""
     for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
         if path.name in ("maps.debug", "progs.debug"):
             continue
-        if path.is_dir():
-            yield name, 0
-            continue
-        fd = open_pinned_fd(path)
-        try:
-            yield (
-                name,
-                map_info(fd).id if os.readlink(f"/proc/self/fd/{fd}").endswith("bpf-map") else program_info(fd).id,
-            )
-        finally:
-            os.close(fd)
+        yield str(path.relative_to(folder)), 0 if path.is_dir() else _pinned(path)[0][1]
+
+
+def _pinned(path: Path) -> list[tuple[str, int]]:
+    """The object that a pin holds, then the maps that a program holds: kinds and kernel ids."""
+    fd = open_pinned_fd(path)
+    try:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("bpf-map"):
+            return [("maps", map_info(fd).id)]
+        facts = program_info(fd)
+        return [("programs", facts.id), *(("maps", number) for number in facts.map_ids)]
+    finally:
+        os.close(fd)
 
 
 def _digest(data: bytes) -> str:

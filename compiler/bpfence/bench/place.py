@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfence.errors import KernelError
 from bpfence.loader.bpffs import Pins, ensure_root, remove_tree
 from bpfence.loader.kernel import (
     Map,
@@ -26,7 +25,6 @@ from bpfence.loader.kernel import (
 )
 from bpfence.loader.maps import NO_PREALLOC
 from bpfence.loader.programs import SCHED_CLS
-from bpfence.loader.syscalls import BpfCall, Command, MapBatch
 
 Records = NDArray[np.void]
 _ROOT, _PREFIX = Path("/sys/fs/bpf"), "bpfence-bench-"
@@ -99,9 +97,4 @@ def _remove_stale() -> None:
 
 def fill_map(target: Map, keys: Records, values: Records) -> None:
     """Enter all pairs, in one system call. KernelError when the kernel takes fewer."""
-    raw_keys, raw_values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
-    batch = MapBatch(0, 0, raw_keys.ctypes.data, raw_values.ctypes.data, len(keys), target.fd)
-    try:
-        BpfCall()(Command.MAP_UPDATE_BATCH, batch)
-    except OSError as error:
-        raise KernelError(f"map {target.name} took {batch.count} of {len(keys)} entries: {error.strerror}") from error
+    target.update_many(keys.tobytes(), values.tobytes())

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from bpfence import __version__
-from bpfence.source.collection import collection_paused
+from bpfence.collection import collection_paused
 
 
 @dataclass(frozen=True, slots=True)

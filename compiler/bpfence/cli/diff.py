@@ -10,7 +10,7 @@ import click
 
 from bpfence.cli.common import automatic_notrack_option, compiler_options
 from bpfence.cli.node import node_options, paths_from
-from bpfence.source.collection import collection_paused
+from bpfence.collection import collection_paused
 
 LIVE = "live"
 _GIT = "git:"

@@ -13,8 +13,8 @@ import click
 from bpfence.cli.commands import root
 from bpfence.cli.common import emit
 from bpfence.cli.printable import printable
+from bpfence.collection import collection_paused
 from bpfence.errors import BpfenceError, InputError
-from bpfence.source.collection import collection_paused
 
 NAME = "bpfence"
 TRACEBACK_VARIABLE = "BPFENCE_TRACEBACK"

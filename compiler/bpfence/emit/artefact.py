@@ -7,9 +7,13 @@ manifest.json, ir.txt, identities.json, report.txt, programs/*.c, tables/*.bin. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from bpfence.identity.inventory import Address
 
 
 class _Model(BaseModel):
@@ -150,6 +154,11 @@ class Manifest(_Model):
     """the node's own addresses, when there are hosts"""
     guarded: tuple[GuardedEntry, ...] = ()
     """the API server's places, when there are hosts and the inventory has its service"""
+
+    @cached_property
+    def workloads(self) -> dict[Address, str]:
+        """Address -> endpoint."""
+        return {ip_address(text): entry.name for entry in self.endpoints for text in entry.addresses}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 
 from bpfence.emit.program import XDP_DISPATCHER
 from bpfence.errors import AttachConflict, KernelError
@@ -29,7 +32,7 @@ _ANOTHER = "dispatcher of another bpfence (or of lost pins)"
 _TAKE_IT_OFF = "run `bpfence unload` with its --bpffs and --state, or `bpfence unload --force` when they are lost"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hooks:
     """What stands at the clsact hooks of a namespace. ``qdiscs``: interface -> kind at the clsact place."""
 
@@ -38,8 +41,14 @@ class Hooks:
     names: Mapping[int, str]
     xdp: tuple[XdpProgram, ...] = ()
 
+    @cached_property
+    def _at(self) -> Mapping[int, tuple[Filter, ...]]:
+        by_index = groupby(sorted(self.filters, key=attrgetter("index")), attrgetter("index"))
+        return {index: tuple(items) for index, items in by_index}
+
     def at(self, index: int) -> tuple[Filter, ...]:
-        return tuple(item for item in self.filters if item.index == index)
+        """The filters of one interface, in the kernel's order."""
+        return self._at.get(index, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +62,7 @@ class Attachment:
 def survey_hooks(netlink: Netlink) -> Hooks:
     """Read every clsact hook of the current namespace."""
     qdiscs = netlink.ingress_qdiscs()
-    filters = tuple(
-        item for index, kind in sorted(qdiscs.items()) if kind == "clsact" for item in netlink.filters(index)
-    )
+    filters = netlink.filters(*(index for index, kind in sorted(qdiscs.items()) if kind == "clsact"))
     return Hooks(qdiscs, filters, {link.index: link.name for link in netlink.links()}, netlink.xdp_programs())
 
 

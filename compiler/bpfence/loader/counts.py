@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfence.emit.program import ENDPOINT_COUNTERS
+from bpfence.errors import KernelError
 from bpfence.loader.maps import Map, create_map, read_per_cpu
 from bpfence.plan.layout import COUNTED_REASONS, ENDPOINT_COUNTS, REASONS
 from bpfence.plan.plan import Geometry
@@ -35,29 +36,39 @@ def endpoint_counts(counters: Map, place: int) -> Counts:
 
 def slot_counts(counters: Map) -> Counts:
     """Packets of all endpoints of a slot."""
-    return _by_reason(_sums(b"".join(raw_counts(counters))))
+    return _by_reason(_sums(raw_counts(counters)))
 
 
-def raw_counts(counters: Map) -> tuple[bytes, ...]:
+def raw_counts(counters: Map) -> bytes:
     """Everything in a slot's map, to be put back by `write_counts`."""
-    places = range(counters.info.entries)
-    return tuple(counters.lookup(place.to_bytes(4, "little")) or b"" for place in places)
+    try:
+        return b"".join(values for _, values in counters.batches())
+    except KernelError:  # before 5.13 one by one
+        return b"".join(counters.lookup(key) or b"" for key in _keys(counters))
 
 
-def write_counts(counters: Map, raw: tuple[bytes, ...]) -> None:
+def write_counts(counters: Map, raw: bytes) -> None:
     """Put back what `raw_counts` gave."""
-    for place, value in enumerate(raw):
-        counters.update(place.to_bytes(4, "little"), value)
+    keys, size = _keys(counters), counters.stored_size
+    try:
+        counters.update_many(b"".join(keys), raw)
+    except KernelError:  # before 5.13 one by one
+        for place, key in enumerate(keys):
+            counters.update(key, raw[place * size : (place + 1) * size])
 
 
 def clear_counts(counters: Map) -> None:
     """Begin at zero."""
-    write_counts(counters, (bytes(counters.stored_size),) * counters.info.entries)
+    write_counts(counters, bytes(counters.stored_size * counters.info.entries))
 
 
 def sum_counts(*parts: Mapping[str, int]) -> Counts:
     """Added up by reason, in the order of `REASONS`."""
     return {reason: sum(part.get(reason, 0) for part in parts) for reason in REASONS}
+
+
+def _keys(counters: Map) -> list[bytes]:
+    return [place.to_bytes(4, "little") for place in range(counters.info.entries)]
 
 
 def _sums(raw: bytes | None) -> NDArray[np.uint64]:

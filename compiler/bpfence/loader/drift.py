@@ -20,7 +20,6 @@ from bpfence.loader.host_status import HostFacts, hook_drift, host_statuses, kno
 from bpfence.loader.interfaces import Discovery, discover, own_addresses, read_interface_table
 from bpfence.loader.netlink import FILTER_HANDLES, FILTER_PRIORITY, HOOK_PARENT, Filter, Netlink
 from bpfence.loader.node import Node, NodePaths, Slot
-from bpfence.loader.programs import program_info
 from bpfence.loader.state import GenerationRecord, NodeState
 from bpfence.loader.table_drift import SlotTables, TableDrift, read_tables
 from bpfence.loader.tcx import tcx_programs
@@ -115,13 +114,13 @@ def _program_lines(view: NodeView) -> Iterator[str]:
     for name, program in view.slot.programs.items():
         array, index = program_place(view.slot.number, name)
         held = view.node.maps[array].lookup(index.to_bytes(4, "little"))
-        info = program_info(program.fd)
+        info = program.info
         if held is None or int.from_bytes(held, "little") != info.id:
             yield f"program {name} is not where the dispatchers jump to"
         if tags.get(name, info.tag) != info.tag:
             yield f"program {name} is not the one that was loaded: its tag is {info.tag}, not {tags[name]}"
     for program in (*view.node.dispatchers.values(), view.node.idle):
-        tag = program_info(program.fd).tag
+        tag = program.info.tag
         if tags.get(program.name, tag) != tag:
             yield f"program {program.name} is not the one that was loaded: its tag is {tag}, not {tags[program.name]}"
 
@@ -129,7 +128,7 @@ def _program_lines(view: NodeView) -> Iterator[str]:
 def program_tags(node: Node, slot: Slot) -> dict[str, str]:
     """The tags of the programs that serve, to be written down when a generation comes into force."""
     programs = (*node.dispatchers.values(), node.idle, *slot.programs.values())
-    return {program.name: program_info(program.fd).tag for program in programs}
+    return {program.name: program.info.tag for program in programs}
 
 
 def _missing_lines(view: NodeView, indices: Mapping[int, int], attached: frozenset[Attachment]) -> Iterator[str]:

@@ -97,9 +97,9 @@ class _Guard:
     def _verdicts(self) -> Verdicts:
         return Verdicts(Simulator(self.artefact))
 
-    @cached_property
+    @property
     def _workloads(self) -> dict[Address, str]:
-        return {ip_address(a): entry.name for entry in self.artefact.manifest.endpoints for a in entry.addresses}
+        return self.artefact.manifest.workloads
 
     @cached_property
     def _hosts(self) -> dict[int, HostInterface]:

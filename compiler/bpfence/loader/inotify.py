@@ -9,10 +9,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bpfence.errors import FeatureMissing, KernelError
+from bpfence.loader.descriptor import Descriptor
 
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
@@ -36,28 +35,15 @@ class Change:
     lost: bool = False
 
 
-class Inotify:
+class Inotify(Descriptor):
     """An open inotify descriptor, which polls readable when there is something to `read`."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None, use_errno=True)
-        self.fd = self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        super().__init__(self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self.fd < 0:
             raise _failure("can't watch files")
         self._folders: dict[int, Path] = {}
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def add(self, folder: Path) -> bool:
         """Watch a folder (not what lies below it); again is fine. False when it is not there. Raises KernelError."""

@@ -135,9 +135,8 @@ def own_tables(manifest: Manifest, discovery: Discovery) -> dict[str, bytes]:
 
 def own_addresses(manifest: Manifest, discovery: Discovery) -> frozenset[Address]:
     """The addresses at which packets end in the node: those that objects tell of, and those that it has."""
-    workloads = {ip_address(text) for endpoint in manifest.endpoints for text in endpoint.addresses}
     known = {ip_address(text) for text in (*manifest.node_addresses, *discovery.addresses)}
-    return frozenset(known - workloads)
+    return frozenset(known - manifest.workloads.keys())
 
 
 def interface_table(found: Iterable[PlacedInterface], slots: int) -> bytes:
@@ -170,12 +169,13 @@ def _free_place(taken: Callable[[int], int], index: int, slots: int) -> int:
 def _facts(netlink: Netlink) -> _Facts:
     links = netlink.links()
     by_index = {link.index: link for link in links}
+    ports = netlink.bridge_ports() if any(link.kind == "bridge" for link in links) else {}
     uplinks = netlink.default_route_interfaces() | {link.index for link in links if link.loopback}
     return _Facts(
         by_name={link.name: link for link in links},
         by_index=by_index,
         routes=_route_map(netlink.host_routes(), by_index),
-        neighbours=_neighbour_map(netlink.neighbours(), by_index, netlink.bridge_ports()),
+        neighbours=_neighbour_map(netlink.neighbours(), by_index, ports),
         uplinks=uplinks,
     )
 

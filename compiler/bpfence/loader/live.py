@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 
 import numpy as np
 
@@ -197,7 +196,7 @@ def _stand_in(view: NodeView, candidates: Iterable[Manifest]) -> Manifest | None
     if fitting is None or any(entry.name not in slot.tables for entry in fitting.tables):
         return None
     arrays = TableArrays(fitting, {entry.name: read_array(slot.tables[entry.name]) for entry in fitting.tables})
-    names = {ip_address(text): entry.name for entry in fitting.endpoints for text in entry.addresses}
+    names = fitting.workloads
     entries = []
     for number in sorted(set(read_interface_table(read_array(slot.tables["interfaces"])).values())):
         own = arrays.own(number) or ()

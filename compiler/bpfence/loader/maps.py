@@ -8,11 +8,11 @@ import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bpfence.errors import FeatureMissing, KernelError, PermissionMissing
+from bpfence.loader.descriptor import Descriptor
 from bpfence.loader.syscalls import (
     BpfCall,
     Command,
@@ -35,6 +35,7 @@ KINDS = {
     "array_of_maps": 12,
     "ringbuf": 27,
 }
+_NAMES = {number: name for name, number in KINDS.items()}
 _PER_CPU = frozenset({"percpu_hash", "percpu_array"})
 
 NO_PREALLOC = 1 << 0
@@ -68,14 +69,14 @@ class _KernelMapInfo(ctypes.Structure):
     )
 
 
-class Map:
+class Map(Descriptor):
     """One map, open in this process. ``close`` (or leaving a ``with``) gives the descriptor back; pins keep the map."""
 
-    __slots__ = ("_call", "fd", "info", "stored_size")
+    __slots__ = ("_call", "info", "stored_size")
 
     def __init__(self, fd: int) -> None:
+        super().__init__(fd)
         self._call = BpfCall()
-        self.fd = fd
         self.info = map_info(fd)
         rounded = (self.info.value_size + 7) & ~7
         self.stored_size = rounded * possible_cpus() if self.info.kind in _PER_CPU else self.info.value_size
@@ -83,19 +84,6 @@ class Map:
     @property
     def name(self) -> str:
         return self.info.name
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value of ``key``, None when it is not there. Per-CPU kinds: one per possible CPU, in steps of 8."""
@@ -110,6 +98,20 @@ class Map:
         stored = ctypes.create_string_buffer(value, len(value))
         if not self._element(Command.MAP_UPDATE_ELEM, key, stored, flags):
             raise KernelError(f"map {self.name} has no such entry to update")
+
+    def update_many(self, keys: bytes, values: bytes) -> None:
+        """Set many entries, keys and values one behind the other, with one system call. Raises KernelError; what
+        comes before the first that the kernel refuses is set then.
+        """
+        count = len(keys) // self.info.key_size
+        if (len(keys), len(values)) != (count * self.info.key_size, count * self.stored_size):
+            raise ValueError(f"map {self.name}: {len(keys)} bytes of keys do not go with {len(values)} of values")
+        stored = [ctypes.create_string_buffer(data, len(data)) for data in (keys, values)]
+        batch = MapBatch(0, 0, *map(address_of, stored), count, self.fd)
+        try:
+            self._call(Command.MAP_UPDATE_BATCH, batch)
+        except OSError as error:
+            raise KernelError(f"map {self.name} took {batch.count} of {count} entries: {error.strerror}") from error
 
     def delete(self, key: bytes) -> bool:
         """Remove ``key``; False when it was not there."""
@@ -244,7 +246,7 @@ def map_info(fd: int) -> MapInfo:
         raise KernelError(f"descriptor {fd} is not a map")
     raw = _KernelMapInfo()
     BpfCall()(Command.OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(raw), address_of(raw)))
-    kind = next((name for name, number in KINDS.items() if number == raw.type), str(raw.type))
+    kind = _NAMES.get(raw.type, str(raw.type))
     return MapInfo(raw.id, kind, raw.key_size, raw.value_size, raw.max_entries, raw.map_flags, raw.name.decode())
 
 
@@ -283,6 +285,7 @@ def read_per_cpu(source: Map, index: int) -> int:
     return sum(int.from_bytes(stored[at : at + 8], "little") for at in range(0, len(stored), 8))
 
 
+@cache
 def possible_cpus() -> int:
     """How many CPUs the kernel keeps per-CPU values for."""
     text = Path("/sys/devices/system/cpu/possible").read_text().strip()

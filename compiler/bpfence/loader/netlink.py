@@ -13,7 +13,7 @@ from typing import Any
 
 from bpfence.errors import AttachConflict, KernelError, PermissionMissing
 from bpfence.loader.bpffs import HOST_DIRECTIONS, WORKLOAD_DIRECTIONS, Direction
-from bpfence.loader.rtnetlink import NetlinkError, RouteSocket
+from bpfence.loader.rtnetlink import Message, NetlinkError, RouteSocket
 
 HOOK_PARENT: dict[Direction, int] = {
     "egress": 0xFFFFFFF2,
@@ -132,6 +132,8 @@ class Netlink:
             self._ip = RouteSocket()
         except OSError as error:
             raise KernelError(f"can't open a netlink socket: {error.strerror}") from error
+        self._links: tuple[list[Message], tuple[Link, ...]] = ([], ())
+        """what was read last, and what it means"""
 
     def close(self) -> None:
         self._ip.close()
@@ -147,7 +149,10 @@ class Netlink:
         return self._ip.remembering()
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(_link(message) for message in self._ip.get_links())
+        messages = self._ip.get_links()
+        if messages is not self._links[0]:
+            self._links = messages, tuple(_link(message) for message in messages)
+        return self._links[1]
 
     def host_routes(self) -> tuple[HostRoute, ...]:
         """Unicast routes to single addresses, in every table but ``local``."""
@@ -155,7 +160,7 @@ class Netlink:
         return tuple(
             HostRoute(str(r.get_attr("RTA_DST")), int(r.get_attr("RTA_OIF")))
             for r in routes
-            if _is_unicast(r) and r["table"] != _LOCAL_TABLE and r["dst_len"] == _ADDRESS_BITS[r["family"]]
+            if r["dst_len"] == _ADDRESS_BITS[r["family"]] and r["table"] != _LOCAL_TABLE and _is_unicast(r)
         )
 
     def default_route_interfaces(self) -> frozenset[int]:
@@ -227,15 +232,17 @@ class Netlink:
             int(q["index"]): str(q.get_attr("TCA_KIND")) for q in self._ip.get_qdiscs() if q["parent"] == _CLSACT_PARENT
         }
 
-    def filters(self, index: int) -> tuple[Filter, ...]:
-        """Every filter at both clsact hooks of an interface, in the order the kernel asks them."""
-        return tuple(f for direction in WORKLOAD_DIRECTIONS for f in self._filters(index, direction))
-
-    def _filters(self, index: int, direction: Direction) -> Iterator[Filter]:
-        for message in self._ip.get_filters(index=index, parent=HOOK_PARENT[direction]):
+    def filters(self, *indices: int) -> tuple[Filter, ...]:
+        """Every filter at both clsact hooks of interfaces, in the order the kernel asks them."""
+        known: dict[bytes, _Classifier] = {}
+        return tuple(
+            _filter(message, index, direction, known)
+            for index in indices
+            for direction in WORKLOAD_DIRECTIONS
+            for message in self._ip.get_filters(index=index, parent=HOOK_PARENT[direction])
             # the kernel first names each chain's protocol instance (handle 0), then the filters in it
-            if message["handle"]:
-                yield _filter(message, index, direction)
+            if message["handle"]
+        )
 
     def xdp_programs(self) -> tuple[XdpProgram, ...]:
         """Every interface with an XDP program; of one with several the first that is asked."""
@@ -293,8 +300,10 @@ def _ways_out(route: Any) -> Iterator[int]:
     yield from (int(hop["oif"]) for hop in route.get_attr("RTA_MULTIPATH") or ())
 
 
-def _waiting(qdisc: Any) -> int:
+def _waiting(qdisc: Message) -> int:
     """Packets in a qdisc and those below it."""
+    if qdisc["parent"] == _CLSACT_PARENT:  # keeps none
+        return 0
     statistics = qdisc.get_attr("TCA_STATS2")
     queue = statistics.get_attr("TCA_STATS_QUEUE") if statistics else None
     return int(queue["qlen"]) if queue else 0
@@ -325,12 +334,26 @@ def _link(message: Any) -> Link:
     )
 
 
-def _filter(message: Any, index: int, direction: Direction) -> Filter:
+_Classifier = tuple[str, str, int]
+"""Kind, name and program of a filter."""
+
+
+def _classifier(message: Message) -> _Classifier:
     options = message.get_attr("TCA_OPTIONS")
     kind = str(message.get_attr("TCA_KIND"))
     bpf = options if kind == "bpf" and options else None
+    if bpf is None:
+        return kind, "", 0
+    return kind, str(bpf.get_attr("TCA_BPF_NAME") or ""), int(bpf.get_attr("TCA_BPF_ID") or 0)
+
+
+def _filter(message: Message, index: int, direction: Direction, known: dict[bytes, _Classifier]) -> Filter:
+    """``known``: attributes that were decoded before; a dispatcher's are the same on every interface."""
+    tail = message.tail
+    if tail not in known:
+        known[tail] = _classifier(message)
+    kind, name, program = known[tail]
     info = int(message["info"])
-    name = str(bpf.get_attr("TCA_BPF_NAME") or "") if bpf else ""
     return Filter(
         index=index,
         direction=_direction(direction, name),
@@ -339,7 +362,7 @@ def _filter(message: Any, index: int, direction: Direction) -> Filter:
         protocol=int.from_bytes((info & 0xFFFF).to_bytes(2, sys.byteorder), "big"),
         handle=int(message["handle"]),
         name=name,
-        program=int(bpf.get_attr("TCA_BPF_ID") or 0) if bpf else 0,
+        program=program,
     )
 
 

@@ -18,7 +18,7 @@ from bpfence.loader.bpffs import DISPATCHERS, SHAPE, Direction, Pins
 from bpfence.loader.maps import Map, open_pinned, open_pinned_fd, read_array, write_array
 from bpfence.loader.mounts import lasting_root
 from bpfence.loader.namespaces import current_inode
-from bpfence.loader.programs import Program, program_info
+from bpfence.loader.programs import Program
 from bpfence.loader.shared import SHARED_MAPS
 from bpfence.loader.state import NodeState, StateFolder
 from bpfence.plan.layout import ACTIVE_GENERATION, ACTIVE_STANDBY, MARK_NUMBERS, MARK_SHIFT
@@ -157,7 +157,7 @@ class Node:
 
     @property
     def program_ids(self) -> dict[Direction, int]:
-        return {direction: program_info(program.fd).id for direction, program in self.dispatchers.items()}
+        return {direction: program.info.id for direction, program in self.dispatchers.items()}
 
 
 def open_node(pins: Pins, stack: ExitStack) -> Node | None:

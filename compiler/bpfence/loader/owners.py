@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bpfence.loader.programs import program_by_id, program_info
+from bpfence.loader.programs import program_by_id
 
 _PROC = Path("/proc")
 _MOST_NAMED = 4
@@ -39,7 +39,7 @@ def _name_of(number: int) -> str:
     if program is None:
         return ""
     with program:
-        name = program_info(program.fd).name
+        name = program.info.name
     return f"{name}, " if name else ""
 
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bpfence.errors import KernelError, PermissionMissing, VerifierError
 from bpfence.loader.clang import INSTRUCTION, Instructions
+from bpfence.loader.descriptor import Descriptor
 from bpfence.loader.direct import address_directly
 from bpfence.loader.maps import NAME_LENGTH, Map, create_map, open_pinned, pin
 from bpfence.loader.objects import ObjectStore, PrivateMap
@@ -87,26 +87,18 @@ class _KernelProgramInfo(ctypes.Structure):
     )
 
 
-@dataclass(slots=True)
-class Program:
+class Program(Descriptor):
     """A loaded program, open in this process; ``load_seconds`` is the time the kernel took (verifier and JIT)."""
 
-    name: str
-    fd: int
-    load_seconds: float = 0.0
+    def __init__(self, name: str, fd: int, load_seconds: float = 0.0) -> None:
+        super().__init__(fd)
+        self.name = name
+        self.load_seconds = load_seconds
 
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @cached_property
+    def info(self) -> ProgramInfo:
+        """What the kernel says about it, asked once: a program does not change. Raises KernelError."""
+        return program_info(self.fd)
 
 
 def load_programs(
@@ -271,6 +263,10 @@ class TestRunner:
             ctx_out=address_of(self._context_out),
             data_out=address_of(self._data_out) if keep_data else 0,
         )
+
+    def at(self, ifindex: int, received: int) -> None:
+        """From now on as at another interface (see `__init__`)."""
+        self._context_in.ifindex, self._context_in.ingress_ifindex = ifindex, received
 
     def run(self, packet: bytes, mark: int = 0) -> int:
         """The program's answer to a frame (from its Ethernet header on), signed. Raises KernelError."""

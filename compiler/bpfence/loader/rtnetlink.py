@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,13 +44,18 @@ class NetlinkError(Exception):
 Reader = Callable[[bytes], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Form:
     """How a message is laid out: its fixed part with the names of its fields, and its attributes by name."""
 
     head: struct.Struct = field(default_factory=lambda: struct.Struct(""))
     names: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[int, Reader]] = field(default_factory=dict)
+
+    @cached_property
+    def wanted(self) -> frozenset[int]:
+        """Numbers of the attributes that have a name here."""
+        return frozenset(number for number, _ in self.attributes.values())
 
 
 class Message:
@@ -67,16 +72,21 @@ class Message:
     def __getitem__(self, name: str) -> Any:
         return self._head[self._form.names.index(name)]
 
+    @property
+    def tail(self) -> bytes:
+        """All attributes, as they came."""
+        return self._data[_aligned(self._form.head.size) :]
+
     def get_attr(self, name: str) -> Any:
         """The attribute's value; None when the message has none."""
         number, reader = self._form.attributes[name]
         if self._attributes is None:
-            self._attributes = _attributes(self._data, _aligned(self._form.head.size))
+            self._attributes = _attributes(self._data, _aligned(self._form.head.size), self._form.wanted)
         raw = self._attributes.get(number)
         return None if raw is None else reader(raw)
 
 
-def _attributes(data: bytes, offset: int) -> dict[int, bytes]:
+def _attributes(data: bytes, offset: int, wanted: frozenset[int]) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     end = len(data)
     unpack = _ATTRIBUTE.unpack_from
@@ -84,7 +94,8 @@ def _attributes(data: bytes, offset: int) -> dict[int, bytes]:
         length, kind = unpack(data, offset)
         if length < 4 or offset + length > end:
             break
-        found[kind & _TYPE_BITS] = data[offset + 4 : offset + length]
+        if kind & _TYPE_BITS in wanted:
+            found[kind & _TYPE_BITS] = data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
 
@@ -192,6 +203,7 @@ class RouteSocket:
             self._socket.close()
             raise
         self._sequence = 0
+        self._answers = bytearray(_BUFFER)
         self._library: Any = None
         self._remembered: dict[tuple[int, bytes], list[Message]] | None = None
 
@@ -299,10 +311,10 @@ class RouteSocket:
         found: list[Message] = []
         whole = True
         while True:
-            data, sender = self._socket.recvfrom(_BUFFER)
+            size, sender = self._socket.recvfrom_into(self._answers)
             if sender[0]:  # somebody else's, not the kernel's
                 continue
-            for answer, state, sequence, content in _messages(data):
+            for answer, state, sequence, content in _messages(self._answers, size):
                 if sequence != self._sequence:
                     continue
                 whole = whole and not state & _INTERRUPTED
@@ -321,14 +333,14 @@ def tcp_sockets(states: int) -> list[Message]:
         return [message for family in families for message in diagnosis.get_tcp_sockets(family, states)]
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(type, flags, sequence, content) of each message of a datagram."""
+def _messages(data: bytearray, size: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, content) of each message of a datagram of so many bytes."""
     offset = 0
-    while offset + _MESSAGE.size <= len(data):
+    while offset + _MESSAGE.size <= size:
         length, kind, flags, sequence, _ = _MESSAGE.unpack_from(data, offset)
         if length < _MESSAGE.size:
             return
-        yield kind, flags, sequence, data[offset + _MESSAGE.size : offset + length]
+        yield kind, flags, sequence, bytes(data[offset + _MESSAGE.size : min(offset + length, size)])
         offset += _aligned(length)
 
 

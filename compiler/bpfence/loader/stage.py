@@ -31,7 +31,7 @@ from bpfence.loader.kernel import kernel_hz
 from bpfence.loader.maps import Map, create_array, pin, prog_array_get, prog_array_set, read_array, write_array
 from bpfence.loader.node import Active, Node, Slot, open_slot
 from bpfence.loader.objects import ObjectStore
-from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs, pin_programs, program_info
+from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs, pin_programs
 from bpfence.plan.plan import Features, Geometry, Plan
 
 
@@ -173,7 +173,7 @@ def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
     for name in SLOT_PROGRAMS:
         array, index = program_place(slot.number, name)
         wanted = slot.programs.get(name, idle.get(name))
-        if prog_array_get(node.maps[array], index) == (program_info(wanted.fd).id if wanted else 0):
+        if prog_array_get(node.maps[array], index) == (wanted.info.id if wanted else 0):
             continue
         _put_program(node.maps[array], index, wanted)
         undo.callback(_put_program, node.maps[array], index, before.get(name, idle.get(name)))

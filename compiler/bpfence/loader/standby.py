@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import time
 from contextlib import ExitStack
 
-from bpfence.errors import KernelError
 from bpfence.loader.in_flight import packets_wait
 from bpfence.loader.maps import create_array, create_array_of_maps
 from bpfence.loader.netlink import Netlink
@@ -37,29 +35,17 @@ _MEMBARRIER_GLOBAL = 1
 class Standby:
     """The slot that is not in force, taken back from the dispatchers. `wait` before it is touched.
 
-    Making one starts the wait for programs that are running; ``undo`` gives the slot back, ``stack`` ends the wait.
+    ``undo`` gives the slot back.
     """
 
-    def __init__(self, node: Node, undo: ExitStack, stack: ExitStack) -> None:
+    def __init__(self, node: Node, undo: ExitStack) -> None:
         generation = self._generation = node.active.generation
         number = node.withdraw_standby()
         undo.callback(node.restore_standby, number, generation)
-        self._failure: KernelError | None = None
-        self._thread = threading.Thread(target=self._wait_for_programs, name="bpfence-grace", daemon=True)
-        self._thread.start()
-        stack.callback(self._thread.join)
-
-    def _wait_for_programs(self) -> None:
-        try:
-            wait_for_programs()
-        except KernelError as error:  # handed to the thread that waits
-            self._failure = error
 
     def wait(self, state: NodeState, netlink: Netlink) -> None:
         """Return when the slot may be filled and its generation's successor be numbered. Raises KernelError."""
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        wait_for_programs()
         _sleep_until(state.committed + GRACE_SECONDS, GRACE_SECONDS)
         if self._generation:
             # who has lost count of the commits knows only that the one before the last is over

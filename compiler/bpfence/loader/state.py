@@ -138,11 +138,11 @@ class StateFolder:
         """Where lowered policies are kept for the next time; anything in it may be removed."""
         return self.root / "programs"
 
-    def restore_on(self, undo: ExitStack, still_needed: Callable[[], bool] = lambda: False) -> None:
-        """Let ``undo`` put node.json back as it is now, unless what it says then is ``still_needed``, because something
-        else could not be undone: the next command has to know of it.
+    def restore_on(self, undo: ExitStack, state: NodeState, still_needed: Callable[[], bool] = lambda: False) -> None:
+        """Let ``undo`` put node.json back as it is now, which is ``state``, unless what it says then is
+        ``still_needed``, because something else could not be undone: the next command has to know of it.
         """
-        before = self.read() if self.in_use else None
+        before = state if self.in_use else None
 
         def restore() -> None:
             if still_needed():

@@ -18,7 +18,6 @@ from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import read_array
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Node, NodePaths, Slot, check_same_network, open_node
-from bpfence.loader.programs import program_info
 from bpfence.loader.refusals import node_refusals
 from bpfence.loader.state import NodeState, PendingConfirmation
 from bpfence.plan.layout import PASSING
@@ -166,7 +165,7 @@ def _endpoint(
 
 def _programs(node: Node, slot: Slot) -> tuple[ProgramStatus, ...]:
     programs = (*node.dispatchers.values(), *slot.programs.values())
-    infos = ((program.name, program_info(program.fd)) for program in programs)
+    infos = ((program.name, program.info) for program in programs)
     return tuple(ProgramStatus(name, info.id, info.tag, info.machine_code) for name, info in infos)
 
 

@@ -214,8 +214,7 @@ class BpfCall:
 
     def __call__(self, command: int, attributes: Attributes) -> int:
         """Return what the kernel returned (>= 0). Raises OSError with the kernel's errno."""
-        size = ctypes.c_uint(ctypes.sizeof(attributes))
-        result: int = self._function(self._number, ctypes.c_int(command), ctypes.byref(attributes), size)
+        result: int = self._function(self._number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bpfence.collection import collection_paused
 from bpfence.emit.artefact import Artefact, Manifest
 from bpfence.errors import BpfenceError, KernelError
 from bpfence.loader.attach import (
@@ -242,7 +243,7 @@ def refresh(artefact: Artefact, settings: ApplySettings) -> ApplyReport | None:
 @contextmanager
 def _begun(artefact: Artefact, settings: ApplySettings, watch: Stopwatch) -> Iterator[_Transaction]:
     """A transaction for the block, after the preflight. When the block fails, and after a dry run, all is undone."""
-    with deferred_interrupts() as interrupts, ExitStack() as stack, ExitStack() as undo:
+    with collection_paused(), deferred_interrupts() as interrupts, ExitStack() as stack, ExitStack() as undo:
         timer = start_timer(stack) if settings.confirm_within and not settings.dry_run else None
         proofs: list[Proof] = []
         # first of all, so that it comes after node.json is what it was
@@ -293,7 +294,7 @@ def _prepare(
         refuse_xdp_conflicts(hooks, {item.index for item in discovery.hosts if item.drops_early}, ours)
     with watch.stage("kernel"):
         mounted = missing_mount(pins)
-        folder.restore_on(undo, lambda: bool(mounted) and Path(mounted).is_mount())
+        folder.restore_on(undo, state, lambda: bool(mounted) and Path(mounted).is_mount())
         if node is None:
             state = new_state(state, pins)
             folder.write(state)
@@ -315,8 +316,7 @@ def _run(t: _Transaction) -> ApplyReport:
     active = t.node.active
     before = t.ready.manifest_of(t.settings.paths.folder, active.generation)
     with t.watch.stage("kernel"):
-        standby = Standby(t.node, t.undo, t.stack)
-        # while programs that may still be running in the slot come to their end
+        standby = Standby(t.node, t.undo)
         if t.settings.refreshes and fits_standby(t.artefact, t.node):
             probes = refreshing_probes(t.artefact, t.discovery, active_interfaces(t.node))
         else:
@@ -390,7 +390,8 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
         refreshes=before if t.settings.refreshes else 0, by=t.settings.by, tags=program_tags(t.node, staged.slot)
     )  # fmt: skip
     # a record beyond it was written by a command that died before its commit
-    kept = tuple(one for one in t.state.generations if one.number in folder.kept() and one.number <= before)
+    on_disk = folder.kept()
+    kept = tuple(one for one in t.state.generations if one.number in on_disk and one.number <= before)
     t.pending = _armed(t, generation, before)
     committed = time.clock_gettime(time.CLOCK_BOOTTIME)
     moments = {"committed": committed, "committed_before": t.state.committed or committed}

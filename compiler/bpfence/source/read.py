@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
+from bpfence.collection import collection_paused
 from bpfence.diagnostics import Diagnostics
-from bpfence.source.collection import collection_paused
 from bpfence.source.documents import Document
 from bpfence.source.files import STDIN_NAME, FoundFile, file_span, find_files
 from bpfence.source.json_place import JsonPlace
