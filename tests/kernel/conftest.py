@@ -13,8 +13,10 @@ from bpfence.loader import guard_flows
 from bpfence.loader.guard_sockets import Holder, session_sockets
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.namespaces import mount, unmount
+from bpfence.loader.unload import unload
 from kernel.plane import Plane
 from support.host_world import HostWorld, host_world
+from support.netns import NodeUnderTest, node_under_test
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +50,16 @@ def plane(shared_plane: Plane) -> Iterator[Plane]:
     shared_plane.forget()
     yield shared_plane
     shared_plane.forget()
+
+
+@pytest.fixture
+def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeUnderTest]:
+    """A node with three pods and folders of its own, which commands find without options."""
+    with node_under_test(bpffs, tmp_path) as made:
+        monkeypatch.setenv("BPFENCE_STATE", str(made.paths.state))
+        monkeypatch.setenv("BPFENCE_BPFFS", str(made.paths.bpffs))
+        yield made
+        unload(made.paths, force=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from bpfence.cli import run
 from bpfence.demo.traffic import send_flows
 from bpfence.loader import transaction
-from bpfence.loader.node import Node, active_word
+from bpfence.loader.node import Node
 from bpfence.loader.status import read_status
 from bpfence.loader.unload import unload
-from support.netns import NodeUnderTest, allow_ingress, die, killed_during, node_under_test, tcp
+from support.netns import NodeUnderTest, allow_ingress, die, eventually, generation, killed_during, node_under_test, tcp
 from support.object_cache import keep_objects
+from support.timers import timers
 
 pytestmark = pytest.mark.kernel
 
@@ -40,41 +42,15 @@ def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield made
         pending = made.paths.folder.read().pending
         if pending is None:
-            eventually(lambda: not timers(made), 5)
+            eventually(lambda: not timers(), 5)
         unload(made.paths, force=True)
-        eventually(lambda: not timers(made), 5)
+        eventually(lambda: not timers(), 5)
 
 
 def source(node: NodeUnderTest, policy: str) -> str:
     """A file that compiles to the policy."""
     node.compile(policy)
     return str(node.folder / "input.yaml")
-
-
-def timers(node: NodeUnderTest) -> list[int]:
-    """Processes that wait to take a generation of this node back."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                command = (folder / "cmdline").read_bytes().split(b"\0")
-                same = os.readlink(folder / "ns/net") == os.readlink("/proc/thread-self/ns/net")
-            except OSError:
-                continue
-            if b"bpfence.loader.confirm_timer" in command and same:
-                found.append(int(folder.name))
-    return found
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def generation(node: NodeUnderTest) -> int:
-    return active_word(node.paths).generation
 
 
 def history(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -95,9 +71,9 @@ def answers(node: NodeUnderTest, expected: tuple[bool, ...]) -> None:
 def overdue(node: NodeUnderTest, policy: str) -> None:
     """A generation whose deadline has passed and whose timer was killed."""
     assert run(["apply", source(node, policy), "--confirm-within", "300ms"]) == 0
-    for process in timers(node):
+    for process in timers():
         os.kill(process, signal.SIGKILL)
-    eventually(lambda: not timers(node), 5)
+    eventually(lambda: not timers(), 5)
     time.sleep(0.4)
 
 
@@ -110,12 +86,12 @@ def test_without_a_confirmation_the_old_generation_comes_back(
     assert "generation 1 comes back" in capsys.readouterr().out
     committed = time.monotonic()
     answers(node, (False, True))
-    assert len(timers(node)) == 1
+    assert len(timers()) == 1
     eventually(lambda: generation(node) == 3, 10)
     assert time.monotonic() - began > 2.5
     assert time.monotonic() - committed < 5
     answers(node, (True, False))
-    eventually(lambda: not timers(node), 5)
+    eventually(lambda: not timers(), 5)
     newest, taken, first = history(capsys)
     assert (newest["by"], newest["repeats"], newest["in_force"]) == ("automatic", 1, True)
     assert (taken["taken_back_by"], taken["confirmation"], taken["by"]) == (3, "", "root")
@@ -138,7 +114,7 @@ def test_the_terminal_may_go(node: NodeUnderTest) -> None:
         os.execv(shell[0], shell)
     eventually(lambda: generation(node) == 2, 30)
     committed = time.monotonic()
-    (timer,) = timers(node)
+    (timer,) = timers()
     fields = Path(f"/proc/{timer}/stat").read_text().rpartition(")")[2].split()
     assert int(fields[4]) == 0, "it has a controlling terminal"
     assert {os.readlink(f"/proc/{timer}/fd/{number}") for number in (0, 1, 2)} == {"/dev/null"}
@@ -175,7 +151,7 @@ def test_confirmed_in_time_it_stays(node: NodeUnderTest, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["pending"]["back_to"] == 1
     assert run(["confirm"]) == 0
     assert "generation 2 is confirmed" in capsys.readouterr().out
-    eventually(lambda: not timers(node), 1)
+    eventually(lambda: not timers(), 1)
     time.sleep(2.2)
     assert generation(node) == 2
     assert history(capsys)[0]["confirmation"] == "confirmed"
@@ -208,7 +184,7 @@ def test_the_first_generation_goes_back_to_nothing(node: NodeUnderTest) -> None:
     assert run(["apply", source(node, WEB), "--confirm-within", "300ms"]) == 0
     assert generation(node) == 1
     eventually(lambda: not node.paths.state.exists(), 10)
-    eventually(lambda: not timers(node), 5)
+    eventually(lambda: not timers(), 5)
     assert node.snapshot() == before
     assert not node.paths.bpffs.exists()
     answers(node, (True, True))
@@ -228,7 +204,7 @@ def test_one_at_a_time(node: NodeUnderTest, capsys: pytest.CaptureFixture[str]) 
     assert node.snapshot() == before
     assert run(["rollback"]) == 0
     assert contents(node)[3] == contents(node)[1]
-    eventually(lambda: not timers(node), 2)
+    eventually(lambda: not timers(), 2)
     assert run(["apply", path]) == 0
 
 
@@ -237,14 +213,14 @@ def test_rolling_back_what_came_first_unloads(node: NodeUnderTest, capsys: pytes
     assert run(["rollback"]) == 0
     assert "generation 1 is no longer in force" in capsys.readouterr().out
     assert not node.paths.state.exists()
-    eventually(lambda: not timers(node), 2)
+    eventually(lambda: not timers(), 2)
 
 
 def test_unload_ends_the_wait(node: NodeUnderTest) -> None:
     node.apply(node.compile(WEB))
     assert run(["apply", source(node, CART), "--confirm-within", FAR]) == 0
     assert run(["unload"]) == 0
-    eventually(lambda: not timers(node), 2)
+    eventually(lambda: not timers(), 2)
     # numbers begin anew: a timer that was left would take this one for its own
     node.apply(node.compile(WEB))
     node.apply(node.compile(CART))
@@ -288,6 +264,27 @@ def test_after_the_timer_was_killed_apply_goes_back_first(
     assert contents(node)[3] == contents(node)[1]
 
 
+def test_an_apply_that_fails_says_what_it_has_taken_back(
+    node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.apply(node.compile(WEB))
+    overdue(node, CART)
+    path = source(node, allow_ingress("db", "db"))
+    proofs = iter((transaction.prove, no_proof))
+    monkeypatch.setattr(transaction, "prove", lambda *arguments: next(proofs)(*arguments))
+    capsys.readouterr()
+    assert run(["apply", path]) == 3
+    said = capsys.readouterr().err
+    assert "the proof failed" in said
+    assert "generation 2 was not confirmed in time and has been taken back" in said
+    assert generation(node) == 3
+    assert contents(node)[3] == contents(node)[1]
+
+
+def no_proof(*_: object) -> NoReturn:
+    raise OSError(5, "the proof failed")
+
+
 def test_after_the_timer_was_killed_rollback_goes_back_once(node: NodeUnderTest) -> None:
     node.apply(node.compile(allow_ingress("db", "db")))
     node.apply(node.compile(WEB))
@@ -326,7 +323,7 @@ def test_nothing_to_go_back_to_stops_the_apply(node: NodeUnderTest, capsys: pyte
     assert run(["apply", path, "--confirm-within", FAR]) == 3
     assert "damaged" in capsys.readouterr().err
     assert node.snapshot() == before
-    eventually(lambda: not timers(node), 2)
+    eventually(lambda: not timers(), 2)
 
 
 def test_a_failed_apply_leaves_no_timer(node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +334,7 @@ def test_a_failed_apply_leaves_no_timer(node: NodeUnderTest, monkeypatch: pytest
         patch.setattr(Node, "set_active", lambda *_: (_ for _ in ()).throw(OSError("no")))
         assert run(["apply", path, "--confirm-within", FAR]) != 0
     assert node.snapshot() == before
-    eventually(lambda: not timers(node), 5)
+    eventually(lambda: not timers(), 5)
 
 
 def test_a_kill_before_the_commit_leaves_nothing_pending(node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,9 +344,9 @@ def test_a_kill_before_the_commit_leaves_nothing_pending(node: NodeUnderTest, mo
         patch.setattr(Node, "set_active", die)
         assert killed_during(lambda: run(["apply", path, "--confirm-within", FAR])) == 9
     assert generation(node) == 1
+    eventually(lambda: not timers(), 5)
     assert run(["confirm"]) == 3
     assert run(["apply", path]) == 0
-    eventually(lambda: not timers(node), 5)
     assert node.paths.folder.read().pending is None
 
 

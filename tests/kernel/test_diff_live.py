@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,13 @@ from bpfence.loader.maps import pin, prog_array_set, read_array, write_array
 from bpfence.loader.netlink import HOOK_PARENT, Netlink
 from bpfence.loader.node import Slot, open_node
 from bpfence.loader.programs import load_programs
-from bpfence.loader.unload import unload
 from bpfence.plan.layout import HEADER, endpoint_struct
-from support.netns import NodeUnderTest, allow_ingress, node_under_test, tcp
+from support.netns import NodeUnderTest, allow_ingress, tcp
 
 pytestmark = pytest.mark.kernel
 
 WEB, CART = allow_ingress("db", "db", "web"), allow_ingress("db", "db", "cart")
 WEB_ON_81 = allow_ingress("db", "db", "web", port=81)
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        monkeypatch.setenv("BPFENCE_STATE", str(made.paths.state))
-        monkeypatch.setenv("BPFENCE_BPFFS", str(made.paths.bpffs))
-        yield made
-        unload(made.paths, force=True)
 
 
 Answer = tuple[int, dict[str, Any]]

@@ -25,7 +25,7 @@ from bpfence.loader.tcx import tcx_programs
 from bpfence.loader.unload import unload
 from support.host_objects import gnp, hep
 from support.host_world import HostWorld
-from support.netns import NodeUnderTest, allow_ingress, node_under_test
+from support.netns import NodeUnderTest, allow_ingress
 from support.tcx import tcx_link
 
 pytestmark = pytest.mark.kernel
@@ -33,13 +33,6 @@ pytestmark = pytest.mark.kernel
 WEB_TO_DB = allow_ingress("db", "db", "web")
 TEXT = "int theirs(struct __sk_buff *skb) { return -1; }"
 XDP_TEXT = "int their_xdp(struct xdp_md *context) { return 2; }"
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        yield made
-        unload(made.paths, force=True)
 
 
 @pytest.fixture(scope="module")

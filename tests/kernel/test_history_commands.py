@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bpfence.cli import run
 from bpfence.loader.state import GenerationRecord
-from bpfence.loader.unload import unload
-from support.netns import NodeUnderTest, allow_ingress, node_under_test
+from support.netns import NodeUnderTest, allow_ingress
 
 pytestmark = pytest.mark.kernel
 
 WEB, CART = allow_ingress("db", "db", "web"), allow_ingress("db", "db", "cart")
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        monkeypatch.setenv("BPFENCE_STATE", str(made.paths.state))
-        monkeypatch.setenv("BPFENCE_BPFFS", str(made.paths.bpffs))
-        yield made
-        unload(made.paths, force=True)
 
 
 def history(capsys: pytest.CaptureFixture[str]) -> list[tuple[int, int, bool]]:

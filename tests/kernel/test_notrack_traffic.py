@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from bpfence.demo.connection import OpenConnection
@@ -12,11 +9,10 @@ from bpfence.demo.traffic import send_flows
 from bpfence.emit.artefact import Artefact
 from bpfence.flows import Flow
 from bpfence.loader.status import read_status
-from bpfence.loader.unload import unload
 from bpfence.loading import load_input
 from bpfence.options import Options
 from bpfence.pipeline import compile_artefact
-from support.netns import PODS, NodeUnderTest, inventory, node_under_test, tcp
+from support.netns import PODS, NodeUnderTest, inventory, tcp
 
 pytestmark = pytest.mark.kernel
 
@@ -31,13 +27,6 @@ NOTHING = (
 )
 WEB, CART = tcp("shop/web", "shop/db"), tcp("shop/cart", "shop/db")
 DNS = Flow("shop/cart", "shop/db", 17, destination_port=53)
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        yield made
-        unload(made.paths, force=True)
 
 
 def compiled(node: NodeUnderTest, *policies: str, notrack: bool = True) -> Artefact:

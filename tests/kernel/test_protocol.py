@@ -20,16 +20,26 @@ from bpfence.cli import run
 from bpfence.demo.traffic import send_flows
 from bpfence.errors import KernelError
 from bpfence.loader import bpffs as bpffs_module
-from bpfence.loader import transaction
+from bpfence.loader import standby, transaction
 from bpfence.loader.history import rollback
 from bpfence.loader.mounts import holds_bpf
 from bpfence.loader.namespaces import NetworkNamespace, enter_private_mounts
 from bpfence.loader.netlink import Netlink
-from bpfence.loader.node import Node, NodePaths, active_word
+from bpfence.loader.node import Node, NodePaths
 from bpfence.loader.status import read_status
 from bpfence.loader.transaction import ApplyReport, ApplySettings, apply
 from bpfence.loader.unload import unload
-from support.netns import PODS, NodeUnderTest, allow_ingress, die, hooks, killed_during, node_under_test, tcp
+from support.netns import (
+    PODS,
+    NodeUnderTest,
+    allow_ingress,
+    die,
+    generation,
+    hooks,
+    killed_during,
+    node_under_test,
+    tcp,
+)
 from support.object_cache import keep_objects
 
 pytestmark = pytest.mark.kernel
@@ -49,12 +59,25 @@ def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         unload(made.paths, force=True)
 
 
-def generation(node: NodeUnderTest) -> int:
-    return active_word(node.paths).generation
-
-
 def answers(node: NodeUnderTest, expected: tuple[bool, ...]) -> None:
     assert send_flows(node.world, FLOWS, 0.2, expected) == expected
+
+
+def test_packets_of_the_generation_before_have_their_time(node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    artefacts = [node.compile(WEB), node.compile(CART)]
+    for artefact in artefacts:
+        node.apply(artefact)
+    monkeypatch.setattr(standby, "GRACE_SECONDS", 0.5)
+    withdrawn, withdraw = [], Node.withdraw_standby
+
+    def noted(self: Node) -> int:
+        withdrawn.append(time.clock_gettime(time.CLOCK_BOOTTIME))
+        return withdraw(self)
+
+    monkeypatch.setattr(Node, "withdraw_standby", noted)
+    committed = node.paths.folder.read().committed
+    node.apply(artefacts[0])
+    assert withdrawn[0] - committed >= 0.5
 
 
 def then(step: Callable[..., Any], number: int) -> Callable[..., Any]:
@@ -304,7 +327,7 @@ def test_filters_whose_pins_are_lost(node: NodeUnderTest, capsys: pytest.Capture
         assert "bpfence unload --force" in capsys.readouterr().err
     assert run(["rollback"]) == 3
     capsys.readouterr()
-    assert run(["status"]) == 0
+    assert run(["status"]) == 1
     assert "pod1: dispatchers of another bpfence, or of lost pins" in capsys.readouterr().out
     assert hooks() == standing
     assert run(["unload", "--force"]) == 0

@@ -34,7 +34,7 @@ def test_it_runs_on_each_cpu_and_keeps_its_own_choice(visited: list[frozenset[in
 
 def test_a_cpu_that_may_not_be_used_is_no_proof(visited: list[frozenset[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    if len(quiescence._numbers(quiescence._ONLINE.read_text().strip())) > 1:
+    if len(quiescence._numbers("online")) > 1:
         assert not crossed_every_cpu()
         assert not visited
 
@@ -51,5 +51,21 @@ def test_a_real_time_kernel_lets_programs_wait(
 @pytest.mark.parametrize(
     ("text", "wanted"), [("0", {0}), ("0-3", {0, 1, 2, 3}), ("0,2-3,8", {0, 2, 3, 8}), ("", set())]
 )
-def test_lists_of_cpus(text: str, wanted: set[int]) -> None:
-    assert quiescence._numbers(text) == wanted
+def test_lists_of_cpus(text: str, wanted: set[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "some").write_text(f"{text}\n")
+    monkeypatch.setattr(quiescence, "_CPUS", tmp_path)
+    assert quiescence._numbers("some") == wanted
+    assert not quiescence._numbers("missing")
+
+
+@pytest.mark.parametrize("name", ["isolated", "nohz_full"])
+def test_cpus_that_are_set_apart_are_not_visited(
+    name: str, visited: list[frozenset[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "online").write_text((Path("/sys/devices/system/cpu/online")).read_text())
+    (tmp_path / name).write_text("1\n")
+    monkeypatch.setattr(quiescence, "_CPUS", tmp_path)
+    assert not crossed_every_cpu()
+    assert not visited
+    (tmp_path / name).write_text("\n")
+    assert crossed_every_cpu()

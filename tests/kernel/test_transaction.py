@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from bpfence.demo.connection import OpenConnection
@@ -12,20 +9,25 @@ from bpfence.demo.traffic import send_flows
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.status import read_status
 from bpfence.loader.unload import unload
-from support.netns import PODS, NodeUnderTest, allow_ingress, node_under_test, tcp
+from support.netns import PODS, NodeUnderTest, allow_ingress, tcp
 
 pytestmark = pytest.mark.kernel
 
 WEB_TO_DB = allow_ingress("db", "db", "web")
 CART_TO_DB = allow_ingress("db", "db", "cart")
+CODES_TO_DB = (
+    CART_TO_DB
+    + """
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: codes, namespace: shop}
+spec: {selector: app == 'db', types: [Ingress],
+  ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}]}
+"""
+)
+"""of another shape"""
 FLOWS = (tcp("shop/web", "shop/db"), tcp("shop/cart", "shop/db"), tcp("shop/db", "shop/web"))
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        yield made
-        unload(made.paths, force=True)
 
 
 def answers(node: NodeUnderTest, expected: tuple[bool, ...]) -> None:
@@ -47,13 +49,28 @@ def test_policy_is_enforced_changed_and_taken_off(node: NodeUnderTest) -> None:
 
 
 def test_same_shape_loads_no_program(node: NodeUnderTest) -> None:
-    for policy in (WEB_TO_DB, CART_TO_DB):
-        assert node.apply(node.compile(policy)).programs_loaded == 2
-    third = node.apply(node.compile(WEB_TO_DB))
-    assert third.shape_reused
-    assert third.programs_loaded == 0
+    first = node.apply(node.compile(WEB_TO_DB))
+    assert (first.shape_reused, first.programs_loaded, first.programs_ahead) == (False, 2, 2)
+    for policy, expected in ((CART_TO_DB, (False, True, True)), (WEB_TO_DB, (True, False, True))):
+        report = node.apply(node.compile(policy))
+        assert (report.shape_reused, report.programs_loaded, report.programs_ahead) == (True, 0, 0)
+        answers(node, expected)
+        assert not read_status(node.paths).drift
+    assert not node.paths.pins.spare.exists()
+
+
+def test_first_change_of_a_new_shape_loads_no_program(node: NodeUnderTest) -> None:
+    for policy in (WEB_TO_DB, WEB_TO_DB):
+        node.apply(node.compile(policy))
+    changed = node.apply(node.compile(CODES_TO_DB))
+    assert (changed.shape_reused, changed.programs_loaded, changed.programs_ahead) == (False, 2, 2)
+    answers(node, (False, True, True))
+    again = node.apply(node.compile(CODES_TO_DB))
+    assert (again.shape_reused, again.programs_loaded, again.programs_ahead) == (True, 0, 0)
+    answers(node, (False, True, True))
+    # and back to a shape that nothing is ready for
+    assert node.apply(node.compile(WEB_TO_DB)).programs_loaded == 2
     answers(node, (True, False, True))
-    assert not read_status(node.paths).drift
 
 
 def test_dry_run_leaves_no_trace(node: NodeUnderTest) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from pkgutil import walk_packages
 
 import pytest
@@ -14,21 +12,11 @@ import pytest
 import bpfence
 from bpfence.cli import run
 from bpfence.emit.folder import write_artefact
-from bpfence.loader.unload import unload
-from support.netns import NodeUnderTest, allow_ingress, hooks, node_under_test
+from support.netns import NodeUnderTest, allow_ingress, hooks
 
 pytestmark = pytest.mark.kernel
 
 WEB_TO_DB = allow_ingress("db", "db", "web")
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        monkeypatch.setenv("BPFENCE_STATE", str(made.paths.state))
-        monkeypatch.setenv("BPFENCE_BPFFS", str(made.paths.bpffs))
-        yield made
-        unload(made.paths, force=True)
 
 
 def test_from_policies_to_unload(node: NodeUnderTest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
@@ -20,20 +19,13 @@ from bpfence.loader.programs import Program, load_programs
 from bpfence.loader.status import read_status
 from bpfence.loader.transaction import ApplySettings, apply
 from bpfence.loader.unload import unload
-from support.netns import NodeUnderTest, allow_ingress, hooks, node_under_test, tcp
+from support.netns import NodeUnderTest, allow_ingress, hooks, tcp
 from support.tcx import tcx_link
 
 pytestmark = pytest.mark.kernel
 
 WEB_TO_DB = allow_ingress("db", "db", "web")
 FLOWS = (tcp("shop/web", "shop/db"), tcp("shop/cart", "shop/db"))
-
-
-@pytest.fixture
-def node(bpffs: Path, tmp_path: Path) -> Iterator[NodeUnderTest]:
-    with node_under_test(bpffs, tmp_path) as made:
-        yield made
-        unload(made.paths, force=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from bpfence.loader.interfaces import (
     interface_table,
     read_interface_table,
 )
+from bpfence.loader.known_interfaces import KnownInterface
 from bpfence.loader.netlink import HostRoute, Link, Neighbour, Netlink
 from bpfence.plan.layout import INTERFACE_HASH, INTERFACE_PROBES
 
@@ -108,6 +109,87 @@ def test_two_interfaces_for_one_endpoint_are_refused() -> None:
     machine = Machine(KINDS, routes=[("10.0.0.1", "veth1"), ("fd00::1", "veth2")])
     with pytest.raises(AttachConflict, match="several interfaces"):
         found(machine, pod("a/one", "10.0.0.1", "fd00::1"))
+
+
+def home(machine: Machine, name: str, *, attached: bool = True, hardware: str = "") -> KnownInterface:
+    return KnownInterface(machine.index(name), name, hardware, attached)
+
+
+def remembered(machine: Machine, known: dict[str, KnownInterface], *pods: EndpointEntry) -> dict[str, tuple[str, str]]:
+    discovery = discover_interfaces(pods, cast(Netlink, machine), known)
+    return {item.endpoint.name: (item.name, item.evidence) for item in discovery.found}
+
+
+def test_what_was_found_once_is_remembered() -> None:
+    machine = Machine(KINDS)
+    known = {"a/one": home(machine, "veth1"), "a/gone": home(machine, "veth2")}
+    assert remembered(machine, known, pod("a/one", "10.0.0.1")) == {"a/one": ("veth1", "remembered")}
+    # the annotation names what is not there
+    annotated = pod("a/one", "10.0.0.1", interface="veth9")
+    assert remembered(machine, known, annotated) == {"a/one": ("veth1", "remembered")}
+    # the node's own word comes first
+    moved = Machine(KINDS, routes=[("10.0.0.1", "veth2")])
+    assert remembered(moved, known, pod("a/one", "10.0.0.1")) == {"a/one": ("veth2", "route")}
+    annotated = pod("a/one", "10.0.0.1", interface="veth2")
+    assert remembered(machine, known, annotated) == {"a/one": ("veth2", "annotation")}
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware", "attached", "same"),
+    [
+        ("veth1", "02:01", True, True), ("veth1", "02:01", False, True), ("veth1", "02:02", True, True),
+        ("veth7", "02:01", True, True), ("veth1", "02:02", False, False), ("veth1", "", False, False),
+        ("veth7", "02:01", False, False), ("veth7", "", True, False),
+    ],
+)  # fmt: skip
+def test_two_signs_tell_that_an_interface_is_still_the_same(
+    name: str, hardware: str, attached: bool, same: bool
+) -> None:
+    link = Link(7, "veth1", "veth", 0, False, "02:01")
+    assert KnownInterface(7, name, hardware, attached).is_still(link) is same
+    assert not KnownInterface(8, name, hardware, attached).is_still(link)
+
+
+def test_a_remembered_interface_that_is_anothers_by_now() -> None:
+    machine = Machine(KINDS, routes=[("10.0.0.2", "veth1")])
+    known = {"a/one": home(machine, "veth1")}
+    pods = pod("a/one", "10.0.0.1"), pod("a/two", "10.0.0.2")
+    assert remembered(machine, known, *pods) == {"a/two": ("veth1", "route")}
+
+
+def test_a_neighbour_takes_nothing_away() -> None:
+    machine = Machine(KINDS, known=[("10.0.0.2", "veth1", "02:01"), ("10.0.0.2", "veth2", "02:02")])
+    pods = pod("a/one", "10.0.0.1"), pod("a/two", "10.0.0.2")
+    both = {"a/one": home(machine, "veth1"), "a/two": home(machine, "veth2")}
+    assert remembered(machine, both, *pods) == {"a/one": ("veth1", "remembered"), "a/two": ("veth2", "neighbour")}
+    one = {"a/one": both["a/one"]}
+    assert remembered(machine, one, *pods) == {"a/one": ("veth1", "remembered"), "a/two": ("veth2", "neighbour")}
+    machine.known.pop()
+    assert remembered(machine, both, *pods)["a/two"] == ("veth2", "remembered")
+    with pytest.raises(AttachConflict, match="a/one, a/two"):
+        remembered(machine, one, *pods)
+
+
+def test_two_interfaces_that_say_they_are_one_endpoint_are_refused() -> None:
+    machine = Machine(KINDS, known=[("10.0.0.1", "veth1", "02:01"), ("10.0.0.1", "veth2", "02:02")])
+    with pytest.raises(AttachConflict, match=r"several interfaces \(veth1, veth2\)"):
+        found(machine, pod("a/one", "10.0.0.1"))
+    machine.known.pop()
+    with pytest.raises(AttachConflict, match="lead to veth1, and veth2, where it is policed, is still there"):
+        remembered(machine, {"a/one": home(machine, "veth2")}, pod("a/one", "10.0.0.1"))
+
+
+def test_a_way_out_that_was_remembered() -> None:
+    """Hardware that now has the default route is the node's; a pod's interface stays a pod's."""
+    machine = Machine({**KINDS, "eth1": ""}, uplink="eth1", routes=[("10.0.0.1", "eth1")])
+    assert remembered(machine, {"a/one": home(machine, "eth1")}, pod("a/one", "10.0.0.1")) == {}
+    machine = Machine(KINDS, uplink="veth1", routes=[("10.0.0.1", "veth1")])
+    known = {"a/one": home(machine, "veth1")}
+    assert remembered(machine, known, pod("a/one", "10.0.0.1")) == {"a/one": ("veth1", "remembered")}
+    annotated = pod("a/one", "10.0.0.1", interface="veth1")
+    assert remembered(machine, known, annotated) == {"a/one": ("veth1", "annotation")}
+    with pytest.raises(AttachConflict, match="default route"):
+        found(machine, annotated)
 
 
 def placed(*indices: int) -> list[EndpointInterface]:

@@ -101,12 +101,16 @@ def test_a_generation_takes_over_the_files_of_another(folder: StateFolder) -> No
     old, new = folder.generation(1), folder.generation(2)
     (old / "tables").mkdir(parents=True)
     (old / "tables" / "cells.bin").write_bytes(b"cells")
-    assert not folder.link_generation(1, 2)
-    (old / "manifest.json").write_text("{}")
-    assert folder.link_generation(1, 2)
+    assert not folder.link_generation(1, 2, "this")
+    for text in ("{}", "", '{"content": "other", "format_version": "1.0"}'):
+        (old / "manifest.json").write_text(text)
+        assert not folder.link_generation(1, 2, "this")
+        assert folder.kept() == (1,)
+    (old / "manifest.json").write_text('{"content": "this", "format_version": "1.0"}')
+    assert folder.link_generation(1, 2, "this")
     folder.forget(1)
     assert (new / "tables" / "cells.bin").read_bytes() == b"cells"
-    assert not folder.link_generation(7, 8)
+    assert not folder.link_generation(7, 8, "this")
 
 
 def test_removal_leaves_files_of_others(folder: StateFolder) -> None:

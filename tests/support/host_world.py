@@ -74,10 +74,12 @@ class HostWorld:
         with self.network.places[name].namespace.inside():
             yield
 
-    def compile(self, node: str, *documents: str, options: Options | None = None) -> Artefact:
+    def compile(
+        self, node: str, *documents: str, options: Options | None = None, inventory: str = INVENTORY
+    ) -> Artefact:
         """Compile policies and further objects for the world's pods and nodes."""
         path = self.folder / "input.yaml"
-        path.write_text("\n---\n".join((INVENTORY, *documents)))
+        path.write_text("\n---\n".join((inventory, *documents)))
         chosen = (options or Options()).model_copy(update={"node": node})
         loaded = load_input([str(path)], chosen)
         try:
@@ -85,8 +87,15 @@ class HostWorld:
         except InputError as error:
             raise AssertionError("\n".join(map(str, error.diagnostics))) from error
 
-    def apply(self, node: str, *documents: str, options: Options | None = None, force: bool = False) -> ApplyReport:
-        artefact = self.compile(node, *documents, options=options)
+    def apply(
+        self,
+        node: str,
+        *documents: str,
+        options: Options | None = None,
+        force: bool = False,
+        inventory: str = INVENTORY,
+    ) -> ApplyReport:
+        artefact = self.compile(node, *documents, options=options, inventory=inventory)
         with self.inside(node):
             return apply(artefact, ApplySettings(self.paths(node), force=force))
 

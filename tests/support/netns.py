@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from bpfence.flows import Flow
 from bpfence.loader.attach import survey_hooks
 from bpfence.loader.maps import read_array
 from bpfence.loader.netlink import Netlink
-from bpfence.loader.node import NodePaths, open_node
+from bpfence.loader.node import NodePaths, active_word, open_node
 from bpfence.loader.programs import program_info
 from bpfence.loader.transaction import ApplyReport, ApplySettings, apply
 from bpfence.loading import load_input
@@ -72,6 +73,18 @@ def node_under_test(bpffs: Path, folder: Path, pods: Mapping[str, str] = PODS) -
     addresses = {pod: (ip_address(address),) for pod, address in pods.items()}
     with World(addresses, (ip_address(NODE_ADDRESS),)) as world, world.node.namespace.inside():
         yield NodeUnderTest(world, paths, folder)
+
+
+def generation(node: NodeUnderTest) -> int:
+    """What is in force, 0 for nothing."""
+    return active_word(node.paths).generation
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def hooks() -> list[tuple[object, ...]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bpfence.analyse.table_origins import Origin
 from bpfence.analyse.table_partition import AddressPartition, Bits, L4Partition, L4Rows, describe
-from bpfence.analyse.table_questions import Answer, Question
+from bpfence.analyse.table_questions import Answer, Packets, Question, as_usual
 from bpfence.analyse.table_sides import Side
 from bpfence.classify.fingerprints import equal_rows
 from bpfence.simulate.arrays import Ints
@@ -65,7 +65,9 @@ class Comparison:
         return found
 
     def delta(self, version: int, old: Question, new: Question) -> Delta:
-        """What changes for remote addresses of a family."""
+        """What changes for remote addresses of a family. Of a question about unusual packets what changes otherwise
+        than for usual ones, see `as_usual`.
+        """
         key = (version, old, new)
         found = self._known.get(key)
         if found is None:
@@ -74,9 +76,16 @@ class Comparison:
 
     def _compare(self, version: int, old: Question, new: Question) -> Delta:
         partition = self.addresses[version]
-        before = old.ask(self.old.tables, partition.pairs[:, 0], self.l4.pairs[:, 0])
-        after = new.ask(self.new.tables, partition.pairs[:, 1], self.l4.pairs[:, 1])
-        kinds = (after.allowed & ~before.allowed) + 2 * (before.allowed & ~after.allowed).astype(np.int64)
+        before = old.ask(self.old.tables, self._packets(partition, 0))
+        after = new.ask(self.new.tables, self._packets(partition, 1))
+        kinds = _kinds(before, after)
+        usual = as_usual(old), as_usual(new)
+        if usual != (old, new):
+            known = (
+                usual[0].ask(self.old.tables, self._packets(partition, 0)),
+                usual[1].ask(self.new.tables, self._packets(partition, 1)),
+            )
+            kinds = np.where(kinds == _kinds(*known), 0, kinds)
         changed = np.flatnonzero(kinds.any(axis=1))
         class_of = np.full(len(kinds), UNCHANGED, dtype=np.int64)
         if not len(changed):
@@ -88,6 +97,11 @@ class Comparison:
             tuple(self._parts(kinds[line], codes[0][line], codes[1][line], (old, new))) for line in first.tolist()
         )
         return Delta(class_of, parts)
+
+    def _packets(self, partition: AddressPartition, side: int) -> Packets:
+        """All pairs of a family, peers by headers."""
+        peers, local = partition.pairs[:, side, None], partition.local[:, side, None]
+        return Packets(peers, self.l4.pairs[None, :, side], self.l4.marks[None, :, side], local)
 
     def _parts(self, kinds: Ints, before: Ints, after: Ints, asked: tuple[Question, Question]) -> Iterator[Part]:
         found: dict[tuple[str, Origin, Origin], Bits] = {}
@@ -104,6 +118,11 @@ class Comparison:
             found[key] = found[key] | here if key in found else here
         for (name, origin, other), l4 in found.items():
             yield Part(name, origin, other, l4)
+
+
+def _kinds(before: Answer, after: Answer) -> Ints:
+    """0 where nothing changes, else a key of `_KINDS`."""
+    return (after.allowed & ~before.allowed) + 2 * (before.allowed & ~after.allowed).astype(np.int64)
 
 
 def _lines(answer: Answer, chosen: Ints) -> Answer:

@@ -7,16 +7,15 @@ never packet by packet; a change stands for all peers, ports and local endpoints
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bpfence.analyse.table_deltas import Comparison
 from bpfence.analyse.table_groups import ChangeGroup, Subject, change_groups
+from bpfence.analyse.table_own_sides import own_sides
 from bpfence.analyse.table_partition import Tables, partition_addresses, partition_l4
-from bpfence.analyse.table_questions import Fixed
+from bpfence.analyse.table_questions import Fixed, HostedRow, Question
 from bpfence.analyse.table_sides import DIRECTIONS, Side, declared, host_ways
-from bpfence.emit.artefact import HostEntry
 from bpfence.identity.inventory import Address
 
 FAMILIES = (4, 6)
@@ -99,6 +98,20 @@ def _workloads(old: Side, new: Side) -> Iterator[Subject]:
                 asked = first.question(name, direction, pair.old), second.question(name, direction, pair.new)
                 if asked[0] != asked[1] or not isinstance(asked[0], Fixed):
                     yield Subject(name, direction, pair.new.version, pair.new, *asked, enforced=in_force)
+                    yield from _unusual(Subject(name, direction, pair.new.version, pair.new, *asked, enforced=in_force))
+
+
+def _unusual(subject: Subject) -> Iterator[Subject]:
+    """What reaches a workload, where hosts have a say and the source does not tell whether the node itself sent it:
+    what the node passes on after translation has its address, and the node may have addresses that no object tells.
+    """
+    if subject.direction == "ingress" and any(isinstance(asked, HostedRow) for asked in (subject.old, subject.new)):
+        for traffic, party in (("own", True), ("forwarded", False)):
+            old, new = (
+                replace(asked, party=party) if isinstance(asked, HostedRow) else asked
+                for asked in (subject.old, subject.new)
+            )
+            yield replace(subject, old=old, new=new, traffic=traffic)
 
 
 def _forced(side: Side) -> Side:
@@ -136,37 +149,14 @@ def _hosts(comparison: Comparison) -> Iterator[Subject]:
         for direction, party in host_ways():
             if name.startswith("node/") and not party:
                 continue
-            for own in _own_sides(comparison, name, party):
+            seen = set[tuple[int, Question, Question]]()
+            for own in own_sides(comparison, name, direction, party):
                 asked = (
                     old.host_question(name, direction, party, own),
                     new.host_question(name, direction, party, own),
                 )
-                if asked[0] != asked[1] or not isinstance(asked[0], Fixed):
-                    traffic = "own" if party else "forwarded"
-                    yield Subject(name, direction, own.version, own, *asked, enforced=in_force, traffic=traffic)
-
-
-def _own_sides(comparison: Comparison, name: str, party: bool) -> Iterator[Address]:
-    """Own addresses to ask about: those of the host; of what it passes on one for each that the tables tell apart."""
-    sides = [side for side in (comparison.old, comparison.new) if side.tables is not None]
-    if party:
-        found = [address for side in sides for address in _host_addresses(side, name)]
-        yield from dict.fromkeys(found)
-        return
-    for version in FAMILIES:
-        partition = comparison.addresses[version]
-        seen: set[tuple[int, ...]] = set()
-        make = type(ip_address("0.0.0.0" if version == 4 else "::"))
-        for start, pair in zip(partition.starts, partition.pair_of.tolist(), strict=True):
-            rows = (pair,) if any("own_rows" in side.tables.images for side in sides if side.tables) else ()
-            if rows not in seen:
-                seen.add(rows)
-                yield make(start)
-
-
-def _host_addresses(side: Side, name: str) -> Iterator[Address]:
-    manifest = side.manifest
-    assert manifest is not None
-    host: HostEntry | None = next((one for one in manifest.hosts if one.name == name), None)
-    texts = (host.addresses if host and host.addresses else manifest.node_addresses) if host else ()
-    yield from map(ip_address, texts)
+                if (asked[0] == asked[1] and isinstance(asked[0], Fixed)) or (own.version, *asked) in seen:
+                    continue
+                seen.add((own.version, *asked))
+                traffic = "own" if party else "forwarded"
+                yield Subject(name, direction, own.version, own, *asked, enforced=in_force, traffic=traffic)

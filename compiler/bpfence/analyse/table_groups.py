@@ -14,7 +14,7 @@ import numpy as np
 
 from bpfence.analyse.table_deltas import ADDED, UNCHANGED, Comparison, Delta, Part
 from bpfence.analyse.table_origins import Origin
-from bpfence.analyse.table_partition import Bits, L4Partition, L4Rows
+from bpfence.analyse.table_partition import AddressPartition, Bits, L4Partition, L4Rows
 from bpfence.analyse.table_peers import Peer, PeerKinds
 from bpfence.analyse.table_questions import Question
 from bpfence.identity.inventory import Address
@@ -28,7 +28,8 @@ Asked = tuple[int, Question, Question]
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is asked at one address of one local endpoint in one direction. ``traffic``: at a host's interface ``own``
-    or ``forwarded``; empty at a workload's. ``enforced``: an interface leads to the endpoint, before or after.
+    or ``forwarded``; at a workload's too where that is not what its source tells, else empty. ``enforced``:
+    an interface leads to the endpoint, before or after.
     """
 
     endpoint: str
@@ -46,10 +47,20 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Where packets of a group are: at a local address, those of the L4 pairs whose peers have the delta's class."""
+
+    own: Address
+    delta: Delta
+    number: int
+    l4: Bits
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeGroup:
     """Rows that differ in their peer alone. ``local``: name of the local party, ``endpoints``: its endpoints that
     change. ``direction``: of the local party. ``l4``: family -> L4 pairs of ``partition``; ``rows``: the same in words.
-    ``own``: family -> a local address for examples.
+    ``samples``: where to find examples.
     """
 
     kind: str
@@ -63,7 +74,8 @@ class ChangeGroup:
     peers: tuple[Peer, ...]
     l4: Mapping[int, Bits]
     rows: L4Rows
-    own: Mapping[int, Address]
+    samples: tuple[Sample, ...] = field(repr=False)
+    addresses: Mapping[int, AddressPartition] = field(repr=False)
     partition: L4Partition = field(repr=False)
 
     @property
@@ -139,15 +151,16 @@ def _groups(
     comparison: Comparison, local: str, subjects: Sequence[Subject], gathered: _Gathered
 ) -> Iterator[ChangeGroup]:
     found: dict[tuple[str, Origin, Origin, int], ChangeGroup] = {}
-    for number, (tokens, peers) in enumerate(gathered.peers.items()):
+    for place, (tokens, peers) in enumerate(gathered.peers.items()):
         for (kind, before, after), pieces in _parts(comparison, tokens, gathered).items():
             bits: dict[int, Bits] = {}
-            for (version, _, _), part in pieces:
+            for (version, _, _), _, part in pieces:
                 bits[version] = bits[version] | part.l4 if version in bits else part.l4
-            asked = {key for key, _ in pieces}
+            asked = {key for key, _, _ in pieces}
             mine = [subject for subject in subjects if subject.asked in asked]
-            own = {subject.version: subject.own for subject in reversed(mine)}
-            found[kind, before, after, number] = ChangeGroup(
+            own = {subject.asked: subject.own for subject in reversed(mine)}
+            samples = (Sample(own[key], comparison.delta(*key), number, part.l4) for key, number, part in pieces)
+            found[kind, before, after, place] = ChangeGroup(
                 kind=kind,
                 local=local,
                 endpoints=tuple(sorted({subject.endpoint for subject in mine})),
@@ -159,7 +172,8 @@ def _groups(
                 peers=tuple(sorted(peers, key=lambda peer: (peer.outside, peer.name))),
                 l4=bits,
                 rows=comparison.rows(bits),
-                own=own,
+                samples=tuple(samples),
+                addresses=comparison.addresses,
                 partition=comparison.l4,
             )
     groups = (group for group in found.values() if group.rows.everything or group.rows.protocols)
@@ -168,11 +182,11 @@ def _groups(
 
 def _parts(
     comparison: Comparison, tokens: frozenset[Token], gathered: _Gathered
-) -> dict[tuple[str, Origin, Origin], list[tuple[Asked, Part]]]:
-    found: dict[tuple[str, Origin, Origin], list[tuple[Asked, Part]]] = defaultdict(list)
+) -> dict[tuple[str, Origin, Origin], list[tuple[Asked, int, Part]]]:
+    found: dict[tuple[str, Origin, Origin], list[tuple[Asked, int, Part]]] = defaultdict(list)
     for version, classes in sorted(tokens):
         for key, number in zip(gathered.asked[version], classes, strict=True):
             delta: Delta = comparison.delta(*key)
             for part in delta.parts[number] if number != UNCHANGED else ():
-                found[part.kind, part.before, part.after].append((key, part))
+                found[part.kind, part.before, part.after].append((key, number, part))
     return found

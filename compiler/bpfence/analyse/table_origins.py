@@ -17,7 +17,7 @@ NOT_RECORDED = "not-recorded"
 class Origin:
     """Who decided. ``reason``: those of `LayerDecision`, or ``unrestricted`` (no policy speaks about the direction),
     ``not-enforced`` (no dispatcher leads to the tables), ``source-check`` (not the endpoint's address),
-    ``table-error`` (the tables contradict themselves), ``host-policy`` (a host has a say in what the endpoint does),
+    ``table-error`` (the tables contradict themselves), ``host-setting`` (``rule`` of the node's configuration),
     `NOT_RECORDED`. ``path`` is empty and ``line`` 0 without a rule.
     """
 
@@ -40,14 +40,18 @@ class Origin:
     def title(self) -> str:
         """For people: policy, rule and place, else the reason."""
         place = f" ({self.path}:{self.line})" if self.path else ""
-        rule = f" {self.rule}" if self.rule else ""
+        who = " ".join(part for part in (self.policy, self.rule) if part)
         why = "" if self.reason == "rule" else f"{self.reason} of "
-        return f"{why}{self.policy}{rule}{place}" if self.policy else self.reason
+        return f"{why}{who}{place}" if who else self.reason
 
 
 def origin_of(layers: Sequence[LayerDecision], allowed: bool) -> Origin:
-    """The layer that decides: of a denial the first that denies, else the first with a rule. ``layers``: not empty."""
+    """The layer that decides: of a denial the first that denies, else the first with a rule. Without layers nothing
+    restricts the packet: it is for a service, and nothing speaks about its backends.
+    """
     verdict = "allow" if allowed else "deny"
+    if not layers:
+        return Origin(verdict, "unrestricted")
     fitting = [layer for layer in layers if layer.verdict == verdict] or list(layers)
     chosen = next((layer for layer in fitting if layer.policy), fitting[0]) if allowed else fitting[0]
     at = chosen.origin
@@ -78,6 +82,7 @@ class RowEntries:
 
     def __init__(self, manifest: Manifest | None) -> None:
         self._rows = manifest.rows if manifest is not None else ()
+        self._hosts = manifest.hosts if manifest is not None else ()
         self._found = {
             (row.direction, row.offset, user): number for number, row in enumerate(self._rows) for user in row.endpoints
         }
@@ -85,6 +90,14 @@ class RowEntries:
     def find(self, direction: str, offset: int, user: str) -> int:
         """Number of the entry, -1 when the manifest has none. ``user``: ``endpoint@own address``."""
         return self._found.get((direction, offset, user), -1)
+
+    def find_host(self, host: int, direction: str, point: str, offset: int) -> int:
+        """The same of a host, given by its number, at a point."""
+        rows = self._hosts[host].rows if 0 <= host < len(self._hosts) else ()
+        for known in rows:
+            if (known.direction, known.point, known.offset) == (direction, point, offset):
+                return self.find(direction, offset, f"{self._hosts[host].name}@{known.own}")
+        return -1
 
     def entry(self, number: int) -> RowEntry | None:
         """None for -1."""

@@ -1,11 +1,13 @@
 """Where two sets of tables could differ: each cuts every address and every L4 header into classes; here both together.
 
 In: two `TableArrays`, either of which may be missing (nothing is enforced there). Out: partitions whose parts neither
-side tells apart, so that one look at each part finds every difference.
+side tells apart, so that one look at each part finds every difference. Where hosts have a say at workloads, the node's
+own addresses, ports of services at the node and a few ICMP messages are told apart, too.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +22,16 @@ Bits = NDArray[np.bool_]
 Tables = tuple[TableArrays | None, TableArrays | None]
 EXEMPT = -1
 OUTSIDE = -1
+NODE_PORT, TOO_BIG, NODE_ERROR = 1, 2, 4
+"""Marks of headers: a service answers at the port at every address of the node (by side); the messages of path MTU
+discovery, which pass at workloads; these and ICMPv6 errors, which policies that select nodes do not concern."""
+_MARK_SHIFT = 20
+_CLASS_MASK = (1 << _MARK_SHIFT) - 1
+GROUPS = {
+    4: ((0, 0), (0xE0000000, 0xEFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF)),
+    6: ((0xFF << 120, (1 << 128) - 1),),
+}
+"""Addresses of groups and of everybody, by family: packets to them end in the node."""
 _PORT_PROTOCOLS = {place: protocol for protocol, place in PORT_INDEX.items()}
 _TOO_BIG = {4: (3, 4), 6: (2, None)}
 """(ICMP type, code; None = every) of the messages that path MTU discovery lives on"""
@@ -28,7 +40,8 @@ _TOO_BIG = {4: (3, 4), 6: (2, None)}
 @dataclass(frozen=True, slots=True)
 class AddressPartition:
     """All addresses of a family in order. ``starts``, ``ends``: of each interval. ``labels``: of its one address, or
-    `OUTSIDE`. ``pairs``: distinct (old class, new class), ``pair_of``: index into them for each interval.
+    `OUTSIDE`. ``pairs``: distinct (old class, new class), ``local``: whether packets to them end in the node, told
+    apart only for a side whose hosts have a say at workloads. ``pair_of``: index into both for each interval.
     """
 
     version: int
@@ -36,7 +49,12 @@ class AddressPartition:
     ends: tuple[int, ...]
     labels: Ints
     pairs: Ints
+    local: Bits
     pair_of: Ints
+
+    def pair_at(self, address: int) -> int:
+        """Index of an address's pair."""
+        return int(self.pair_of[bisect_right(self.starts, address) - 1])
 
 
 def partition_addresses(version: int, tables: Tables, labels: Mapping[Address, int]) -> AddressPartition:
@@ -47,12 +65,49 @@ def partition_addresses(version: int, tables: Tables, labels: Mapping[Address, i
     for side in tables:
         if side is not None:
             cuts.update(side.cuts4().tolist() if version == 4 else side.cuts6())
+            cuts.update(cut for low, high in _local_ranges(version, side) for cut in (low, high + 1) if cut < top)
     starts = tuple(sorted(cuts))
-    columns = [_classes(version, side, starts) for side in tables]
-    pairs, pair_of = _joint(*columns)
+    columns = [
+        _marked(_classes(version, side, starts), _local_marks(version, side, starts).astype(np.int64))
+        for side in tables
+    ]
+    codes, pair_of = _joint(*columns)
+    pairs, local = _unmarked(codes)
     found = np.array([known.get(start, OUTSIDE) for start in starts], dtype=np.int64)
     ends = (*(start - 1 for start in starts[1:]), top - 1)
-    return AddressPartition(version, starts, ends, found, pairs, pair_of)
+    return AddressPartition(version, starts, ends, found, pairs, local > 0, pair_of)
+
+
+def _local_ranges(version: int, side: TableArrays) -> list[tuple[int, int]]:
+    """Where packets end in the node, for tables with hosts."""
+    if not side.manifest.features["hosts"]:
+        return []
+    own = [int(address) for address in side.local_addresses if address.version == version]
+    return [*((address, address) for address in own), *GROUPS[version]]
+
+
+def are_local(version: int, side: TableArrays | None, starts: tuple[int, ...]) -> Bits:
+    """Whether packets to the addresses end in the node; nowhere without hosts."""
+    if side is None or not side.manifest.features["hosts"]:
+        return np.zeros(len(starts), dtype=bool)
+    own = {int(address) for address in side.local_addresses if address.version == version}
+    groups = GROUPS[version]
+    return np.array([start in own or any(low <= start <= high for low, high in groups) for start in starts], dtype=bool)
+
+
+def _local_marks(version: int, side: TableArrays | None, starts: tuple[int, ...]) -> Bits:
+    if side is None or not side.manifest.features["hosts_at_workloads"]:
+        return np.zeros(len(starts), dtype=bool)
+    return are_local(version, side, starts)
+
+
+def _marked(classes: Ints, marks: Ints) -> Ints:
+    """Classes with marks; what is broken needs none."""
+    return np.where(classes >= 0, classes | marks << _MARK_SHIFT, classes)
+
+
+def _unmarked(codes: Ints) -> tuple[Ints, Ints]:
+    return np.where(codes >= 0, codes & _CLASS_MASK, codes), np.where(codes >= 0, codes >> _MARK_SHIFT, 0)
 
 
 def _classes(version: int, side: TableArrays | None, starts: tuple[int, ...]) -> Ints:
@@ -80,9 +135,10 @@ class L4Space:
 
 @dataclass(frozen=True, slots=True)
 class L4Partition:
-    """``pairs``: distinct (old class, new class); ``spaces``: by protocol number."""
+    """``pairs``: distinct (old class, new class) with their ``marks``; ``spaces``: by protocol number."""
 
     pairs: Ints
+    marks: Ints
     spaces: tuple[L4Space, ...]
 
 
@@ -109,28 +165,41 @@ def partition_l4(tables: Tables) -> L4Partition:
         spaces[protocol] = _port_space(place, tables, pairs, int(plain[protocol]))
     for (version, protocol), place in ICMP_INDEX.items():
         spaces[protocol] = _icmp_space((version, protocol), place, tables, pairs, int(plain[protocol]))
-    return L4Partition(np.array(list(pairs.numbers), dtype=np.int64).reshape(-1, 2), tuple(spaces))
+    classes, marks = _unmarked(np.array(list(pairs.numbers), dtype=np.int64).reshape(-1, 2))
+    return L4Partition(classes, marks, tuple(spaces))
 
 
 def _port_space(place: int, tables: Tables, pairs: _Pairs, other: int) -> L4Space:
     nothing = np.zeros(65536, dtype=np.int64)
     sides = [(nothing, nothing) if side is None else side.port_classes(place) for side in tables]
-    first, first_of = _joint(*(side[0] for side in sides))
+    first, first_of = _joint(
+        *(_marked(side[0], _port_marks(place, known)) for side, known in zip(sides, tables, strict=True))
+    )
     second, second_of = _joint(*(side[1] for side in sides))
+    first, marks = _unmarked(first)
     classes = [
         np.zeros((len(first), len(second)), dtype=np.int64)
         if side is None
-        else side.pair_classes(first[:, number][:, None], second[:, number][None, :])
+        else _marked(
+            side.pair_classes(first[:, number][:, None], second[:, number][None, :]), marks[:, number][:, None]
+        )
         for number, side in enumerate(tables)
     ]
     return L4Space(_PORT_PROTOCOLS[place], 0, first_of, second_of, pairs.of(*classes), other)
 
 
+def _port_marks(place: int, side: TableArrays | None) -> Ints:
+    if side is None or not side.manifest.features["hosts_at_workloads"]:
+        return np.zeros(65536, dtype=np.int64)
+    return np.where(side.node_ports[place], NODE_PORT, 0)
+
+
 def _icmp_space(kind: tuple[int, int], place: int, tables: Tables, pairs: _Pairs, other: int) -> L4Space:
-    """Types in full; codes are told apart where one of the sides does, or where one code is exempt."""
+    """Types in full; codes are told apart where one of the sides does, or where one code is marked."""
     version, protocol = kind
     wide = [np.zeros((256, 256), dtype=np.int64) if side is None else _by_code(side.icmp[place]) for side in tables]
-    numbers = pairs.of(*wide)
+    marks = _icmp_marks(version)
+    numbers = pairs.of(*(_marked(classes, marks) for classes in wide))
     numbers[_exempt(version)] = EXEMPT
     first, first_of = np.unique(numbers, axis=0, return_inverse=True)
     second, second_of = np.unique(first, axis=1, return_inverse=True)
@@ -144,15 +213,23 @@ def _by_code(table: Ints) -> Ints:
 def _exempt(version: int) -> Bits:
     """(type, code) that no table is asked about."""
     result = np.zeros((256, 256), dtype=bool)
-    kind, code = _TOO_BIG[version]
-    result[kind, slice(None) if code is None else code] = True
     if version == 6:
         result[sorted(NEIGHBOUR_DISCOVERY | MULTICAST_LISTENER)] = True
     return result
 
 
+def _icmp_marks(version: int) -> Ints:
+    """By type and code."""
+    result = np.zeros((256, 256), dtype=np.int64)
+    if version == 6:
+        result[1:5] = NODE_ERROR
+    kind, code = _TOO_BIG[version]
+    result[kind, slice(None) if code is None else code] = TOO_BIG | NODE_ERROR
+    return result
+
+
 def _joint(old: Ints, new: Ints) -> tuple[Ints, Ints]:
-    """Distinct (old, new), and the index of each position's. Classes have at most 17 bits."""
+    """Distinct (old, new), and the index of each position's. Classes have at most 17 bits, with marks 23."""
     codes, inverse = np.unique(((old + 1) << 32) | (new + 1), return_inverse=True)
     return np.stack([codes >> 32, codes & 0xFFFFFFFF], axis=1) - 1, inverse.reshape(-1)
 
@@ -160,7 +237,8 @@ def _joint(old: Ints, new: Ints) -> tuple[Ints, Ints]:
 @dataclass(frozen=True, slots=True)
 class L4Rows:
     """A set of L4 pairs in words. ``everything``: every protocol, port and message; else ``protocols``: (number,
-    inclusive ranges of destination ports or ICMP types, empty for a protocol without).
+    inclusive ranges of destination ports or ICMP types, empty for a protocol without). Errors of ICMP that some points
+    let pass are no exception from everything.
     """
 
     everything: bool
@@ -185,7 +263,8 @@ def _asked(partition: L4Partition, version: int) -> Ints:
     """The pairs that packets of the family have."""
     spaces = [space for space in partition.spaces if space.family in (0, version)]
     numbers = np.unique(np.concatenate([np.append(space.grid.reshape(-1), space.other) for space in spaces]))
-    return np.asarray(numbers[numbers != EXEMPT], dtype=np.int64)
+    numbers = numbers[numbers != EXEMPT]
+    return np.asarray(numbers[(partition.marks[numbers] & NODE_ERROR == 0).all(axis=1)], dtype=np.int64)
 
 
 def _space_rows(space: L4Space, sets: Iterable[Bits]) -> tuple[tuple[int, int], ...] | None:

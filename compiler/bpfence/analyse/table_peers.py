@@ -24,13 +24,13 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Somebody, or a range of outside addresses. ``examples``: family -> an address (as a number) that sees the change.
-    ``world``: some of the addresses are no node's.
+    """Somebody, or a range of outside addresses. ``examples``: (family, address as a number), one for each part of the
+    address space where the peer sees changes. ``world``: some of the addresses are no node's.
     """
 
     name: str
     outside: bool
-    examples: Mapping[int, int]
+    examples: tuple[tuple[int, int], ...]
     world: bool = False
 
 
@@ -68,9 +68,9 @@ class PeerKinds:
     def _peers(self, kind: frozenset[Place], here: frozenset[Place], labels: Sequence[int]) -> list[Peer]:
         made = self._made.get((kind, here))
         if made is None:
-            order = sorted(here, reverse=True)
+            order = sorted(here)
             made = [
-                Peer(self._labels[label], False, {place[0]: self._first[label, place] for place in order})
+                Peer(self._labels[label], False, tuple((place[0], self._first[label, place]) for place in order))
                 for label in labels
             ]
             self._made[kind, here] = made
@@ -94,7 +94,7 @@ class PeerKinds:
         name = f"{make_address(version, low)}-{make_address(version, high)}[External]"
         values = range(low, high + 1) if high - low < len(self._insiders) else ()
         world = not values or any(make_address(version, value) not in self._insiders for value in values)
-        return Peer(name, True, {version: low + (low == 0 < high)}, world)
+        return Peer(name, True, ((version, low + (low == 0 < high)),), world)
 
 
 def _numbered(lines: Ints) -> tuple[Ints, Ints]:

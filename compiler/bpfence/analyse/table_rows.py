@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import product
 
 from bpfence.analyse.judge import L4Facts
 from bpfence.analyse.rule_finder import RuleFinder
@@ -100,15 +101,18 @@ def _row(
 
 
 def _example(group: ChangeGroup, peer: Peer, protocol: int, ports: tuple[tuple[int, int], ...]) -> Example:
-    """A packet of one of the families that change."""
+    """A packet whose verdict changes as the group says."""
     space = group.partition.spaces[protocol]
-    for version, bits in group.l4.items():
-        if version in peer.examples and version in group.own and space.family in (0, version):
-            own, remote = str(group.own[version]), str(make_address(version, peer.examples[version]))
-            source, destination = (own, remote) if group.direction == "egress" else (remote, own)
-            header = _header(space, bits, ports)
-            if header is not None:
-                return {"src": source, "dst": destination, "protocol": protocol_name(protocol), **header}
+    for (version, value), sample in product(peer.examples, group.samples):
+        if sample.own.version != version or space.family not in (0, version):
+            continue
+        if sample.delta.class_of[group.addresses[version].pair_at(value)] != sample.number:
+            continue
+        own, remote = str(sample.own), str(make_address(version, value))
+        source, destination = (own, remote) if group.direction == "egress" else (remote, own)
+        header = _header(space, sample.l4, ports)
+        if header is not None:
+            return {"src": source, "dst": destination, "protocol": protocol_name(protocol), **header}
     return {}
 
 

@@ -12,10 +12,10 @@ from ipaddress import ip_address
 import numpy as np
 
 from bpfence.analyse.table_origins import RowEntries
-from bpfence.analyse.table_questions import Fixed, HostRows, Question, Step, WorkloadRow
-from bpfence.emit.artefact import HostEntry, Manifest
-from bpfence.plan.layout import HOST, HOST_POINTS, UNRESTRICTED
-from bpfence.simulate.arrays import BROKEN, Address, Ints, OwnAddress, TableArrays, halves
+from bpfence.analyse.table_questions import Fixed, HostedRow, HostRows, Question, Step, WorkloadRow, host_rows
+from bpfence.emit.artefact import Manifest
+from bpfence.plan.layout import HOST_DROPS_WORKLOADS, HOST_POINTS, UNRESTRICTED
+from bpfence.simulate.arrays import Address, Ints, OwnAddress, TableArrays, halves
 
 DIRECTIONS = ("egress", "ingress")
 _PLACE = {place: index for index, place in enumerate(HOST_POINTS)}
@@ -62,10 +62,19 @@ class Side:
         found = found or _first(own, address.version)
         if found is None:
             return Fixed("table-error")
-        row = found.row(direction)
-        if row == UNRESTRICTED:
-            return Fixed("unrestricted")
-        return WorkloadRow(row, self.entries.find(direction, row, f"{name}@{found.address}"))
+        number = found.row(direction)
+        entry = -1 if number == UNRESTRICTED else self.entries.find(direction, number, f"{name}@{found.address}")
+        row = WorkloadRow(number, entry)
+        if self.tables.manifest.features["hosts_at_workloads"]:
+            return self._hosted(row, direction, address)
+        return Fixed("unrestricted") if number == UNRESTRICTED else row
+
+    def _hosted(self, row: WorkloadRow, direction: str, own: Address) -> Question:
+        assert self.tables is not None
+        header = self.tables.header
+        drops = bool(int(header["host_flags"]) & HOST_DROPS_WORKLOADS)
+        every, node = int(header["every_host"]) - 1, int(header["node_host"]) - 1
+        return HostedRow(row, direction, int(class_of(self.tables, own)[0]), every, node, drops)
 
     def host_question(self, name: str, direction: str, party: bool, own: Address) -> Question:
         """What decides at an interface of a host about packets whose own side is the address."""
@@ -76,36 +85,18 @@ class Side:
         steps = []
         if not name.startswith("node/"):
             points = _HOST_STEPS[direction, party]
-            steps = [self._step(hosts[number], number, direction, point, own, point) for point in points]
+            steps = [self._step(number, direction, point, own, point) for point in points]
         node = next((place for place, host in enumerate(hosts) if host.name.startswith("node/")), None)
         if party and node is not None:
-            steps.append(self._step(hosts[node], node, direction, "endpoint", own, "node"))
+            steps.append(self._step(node, direction, "endpoint", own, "node"))
         if all(step.row == UNRESTRICTED for step in steps):
             return Fixed("unrestricted")
         return HostRows(tuple(steps), party)
 
-    def _step(self, host: HostEntry, number: int, direction: str, point: str, own: Address, title: str) -> Step:
+    def _step(self, number: int, direction: str, point: str, own: Address, title: str) -> Step:
         assert self.tables is not None
-        place = _PLACE[direction, point]
-        row = host_row(self.tables, number, place, own)
-        return Step(title, row, self._host_entry(host, direction, point, row))
-
-    def _host_entry(self, host: HostEntry, direction: str, point: str, row: int) -> int:
-        for known in host.rows:
-            if (known.direction, known.point, known.offset) == (direction, point, row):
-                return self.entries.find(direction, row, f"{host.name}@{known.own}")
-        return -1
-
-
-def host_row(tables: TableArrays, host: int, point: int, own: Address) -> int:
-    """The row of a host at a point (an index of `HOST_POINTS`); one beyond the tables when there is none."""
-    usual = np.frombuffer(tables.images["hosts"], dtype=HOST.dtype)
-    if "own_rows" not in tables.images:
-        return int(usual[host]["rows"][point]) if host < len(usual) else UNRESTRICTED - 1
-    rows = np.frombuffer(tables.images["own_rows"], dtype="<u4")
-    own_class = int(class_of(tables, own)[0])
-    index = (host * len(usual[0]["rows"]) + point) * int(tables.header["own_stride"]) + own_class
-    return int(rows[index]) if own_class != BROKEN and index < len(rows) else UNRESTRICTED - 1
+        [row] = host_rows(self.tables, number, _PLACE[direction, point], class_of(self.tables, own)).tolist()
+        return Step(title, row, self.entries.find_host(number, direction, point, row))
 
 
 def class_of(tables: TableArrays, address: Address) -> Ints:

@@ -88,6 +88,16 @@ class _HostRows:
         return next((row.number for row in there if row.item is found), None)
 
 
+def _groups(row: RowDecisions) -> NDArray[np.int64]:
+    """Peer class -> group of classes that the row does not tell apart."""
+    return equal_rows(row.few)[0] if row.group_of is None else row.group_of
+
+
+def _numbers_of(row: RowDecisions, classes: NDArray[np.int64]) -> Matrix:
+    """The row's decision numbers for some peer classes."""
+    return row.few[classes] if row.group_of is None else row.few[row.group_of[classes]]
+
+
 class _Maker:
     """Works on groups of peer classes that no row of a host tells apart: there are few of them."""
 
@@ -96,9 +106,9 @@ class _Maker:
         self._l4 = l4
         self._made: dict[object, int] = {}
         self._cells = 0
-        columns = [equal_rows(decided[number].numbers)[0] for number in sorted(rows)]
+        columns = [_groups(decided[number]) for number in sorted(rows)]
         self._group_of, first = equal_rows(np.stack(columns, axis=1)) if columns else (_NO_CLASSES, _NO_CLASSES)
-        self._grouped = {number: decided[number].numbers[first] for number in rows}
+        self._grouped = {number: _numbers_of(decided[number], first) for number in rows}
 
     def row(self, host: _HostRows, address: Address, point: Point, cells: Sequence[ServiceCell]) -> NumberedRow | None:
         """The row for packets to one service address; None when nothing differs from the host's usual one."""

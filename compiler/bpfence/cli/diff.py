@@ -41,11 +41,13 @@ def command(
     one artefact folder. With live the kernel of this node is read: what `apply` would change, what was changed behind
     bpfence's back, and the live connections that would be cut. Otherwise both are compared for one node.
 
-    Exit code 1 when something would change.
+    Exit code 0 when nothing would change, 1 when something would; so a change plan that has something to do
+    comes with 1. Read it, then apply it.
 
     \b
     bpfence diff live policies/ inventory.json
-    bpfence diff live policies/ inventory.json -o plan.json && bpfence apply plan.json
+    bpfence diff live policies/ inventory.json -o plan.json
+    bpfence apply plan.json
     bpfence diff old/ new/ --node worker-1
     """
     plan = _plan_path(old, output)

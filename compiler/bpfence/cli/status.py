@@ -38,6 +38,7 @@ def _lines(report: StatusReport) -> Iterable[str]:
     if not report.loaded:
         yield "nothing is in force on this node"
         yield from (f"warning: {line}" for line in report.warnings)
+        yield from (f"drift: {line}" for line in report.drift)
         return
     since = datetime.fromtimestamp(report.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if report.since else "unknown"
     standby = f", generation {report.standby} stands by" if report.standby else ""

@@ -49,7 +49,8 @@ def command(
 
     PATHS: policies and inventory, or one artefact folder. Prints one line for each generation. A change of a file is
     compiled and applied; input that can't be used is told on stderr, and the old generation stays. A pod's interface is
-    policed as soon as its route is there. SIGHUP reads all files again.
+    policed as soon as its route is there. SIGHUP reads all files again. What another command brings into force
+    (`bpfence apply`, `bpfence rollback`) stays until a file changes or SIGHUP comes.
 
     \b
     bpfence watch /etc/bpfence

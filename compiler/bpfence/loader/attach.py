@@ -25,7 +25,7 @@ from bpfence.loader.netlink import (
     XdpProgram,
 )
 from bpfence.loader.owners import describe_program
-from bpfence.loader.programs import program_by_id
+from bpfence.loader.programs import Program, program_by_id
 from bpfence.loader.tcx import tcx_programs
 
 _ANOTHER = "dispatcher of another bpfence (or of lost pins)"
@@ -67,14 +67,39 @@ def survey_hooks(netlink: Netlink) -> Hooks:
 
 
 def own_attachments(hooks: Hooks, programs: Mapping[Direction, int]) -> frozenset[Attachment]:
-    """The hooks where our dispatchers stand: our name, and the kernel ids of our pinned programs."""
-    at_tc = (
-        Attachment(item.index, item.direction)
-        for item in hooks.filters
-        if is_named_ours(item) and item.program == programs.get(item.direction)
-    )
+    """The hooks where our dispatchers decide: the kernel ids of our pinned programs, as they are attached."""
+    at_tc = (Attachment(item.index, item.direction) for item in hooks.filters if stands_as_attached(item, programs))
     at_xdp = (Attachment(item.index, XDP_HOOK) for item in hooks.xdp if item.program == programs.get(XDP_HOOK))
     return frozenset((*at_tc, *at_xdp))
+
+
+def stands_as_attached(item: Filter, programs: Mapping[Direction, int]) -> bool:
+    """Whether a filter is the dispatcher of its hook and decides there about every packet: its program alone does not
+    say so, for the kernel may not ask it, or not heed what it answers.
+    """
+    return item.program == programs.get(item.direction) and _holds_its_place(item)
+
+
+def _holds_its_place(item: Filter) -> bool:
+    """Whether a filter is what `dispatcher_filter` makes, with whatever program."""
+    return (
+        item.direct_action
+        and item.in_software
+        and (item.kind, item.chain, item.priority, item.protocol) == ("bpf", 0, FILTER_PRIORITY, ETH_P_ALL)
+        and item.handle == FILTER_HANDLES[item.direction]
+        and item.name == FILTER_NAME[item.direction]
+    )
+
+
+def runs_ours(item: Filter, programs: Mapping[Direction, int]) -> bool:
+    """Whether a filter has one of our pinned programs: then it is ours, whatever its name and wherever it stands."""
+    return bool(item.program) and item.program in programs.values()
+
+
+def displaced_filters(hooks: Hooks, programs: Mapping[Direction, int]) -> tuple[Filter, ...]:
+    """Filters that run one of our pinned programs and do not stand as we attach them."""
+    found = (item for item in hooks.filters if runs_ours(item, programs))
+    return tuple(item for item in found if not stands_as_attached(item, programs))
 
 
 def is_named_ours(item: Filter) -> bool:
@@ -108,7 +133,8 @@ def refuse_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mapping[Di
                 "remove it, or let its owner use clsact"
             )
         for item in hooks.at(index):
-            _refuse_conflict(name, item, programs)
+            if not runs_ours(item, programs):
+                _refuse_conflict(name, item)
         _refuse_tcx(name, index)
 
 
@@ -127,11 +153,10 @@ def refuse_xdp_conflicts(hooks: Hooks, wanted: Collection[int], programs: Mappin
         )
 
 
-def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int]) -> None:
+def _refuse_conflict(name: str, item: Filter) -> None:
     if is_named_ours(item):
-        if item.program != programs.get(item.direction):
-            raise AttachConflict(f"{name}: a {_ANOTHER} is attached: {item.title}; {_TAKE_IT_OFF}")
-    elif _holds_our_place(item):
+        raise AttachConflict(f"{name}: a {_ANOTHER} is attached: {item.title}; {_TAKE_IT_OFF}")
+    if _holds_our_place(item):
         raise AttachConflict(
             f"{name}: a foreign filter holds the place of the {item.direction} dispatcher: {item.title}; "
             "move it to another preference"
@@ -139,8 +164,8 @@ def _refuse_conflict(name: str, item: Filter, programs: Mapping[Direction, int])
 
 
 def _holds_our_place(item: Filter) -> bool:
-    """All filters of one preference are of one kind and one protocol, or the kernel refuses."""
-    if item.priority != FILTER_PRIORITY:
+    """All filters of one chain and preference are of one kind and one protocol, or the kernel refuses."""
+    if item.chain or item.priority != FILTER_PRIORITY:
         return False
     return item.kind != "bpf" or item.protocol != ETH_P_ALL or item.handle in FILTER_HANDLES.values()
 
@@ -157,10 +182,13 @@ def _refuse_tcx(name: str, index: int) -> None:
             )
 
 
-def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
-    """One line for each foreign filter beside ours."""
-    ahead = set(filters_ahead(hooks))
-    foreign = [item for item in hooks.filters if item.index in wanted and not is_named_ours(item)]
+def foreign_filters(
+    hooks: Hooks, wanted: Collection[int], programs: Mapping[Direction, int] | None = None
+) -> tuple[str, ...]:
+    """One line for each foreign filter beside ours. ``programs``: ours."""
+    ahead = {item for item, _ in filters_ahead(hooks)}
+    others = (item for item in hooks.filters if item.index in wanted and not is_named_ours(item))
+    foreign = [item for item in others if not runs_ours(item, programs or {})]
     return tuple(
         f"{hooks.names[item.index]}: foreign filter {item.title} stays at the {item.direction} hook, "
         + ("before ours: what it accepts passes unasked" if item in ahead else "behind ours")
@@ -168,40 +196,69 @@ def foreign_filters(hooks: Hooks, wanted: Collection[int]) -> tuple[str, ...]:
     )
 
 
-def filters_ahead(hooks: Hooks) -> tuple[Filter, ...]:
-    """Foreign filters that are asked before a dispatcher which stands at the same hook. Ours go ahead of all that are
-    there; who joins the same preference later goes ahead of them.
+def filters_ahead(hooks: Hooks) -> tuple[tuple[Filter, Filter], ...]:
+    """(foreign filter, dispatcher that is asked after it), at every hook. Ours go ahead of all that are there; who
+    joins the same preference later goes ahead of them.
+
+    Packets enter chain 0. Another is reached by a filter of chain 0 alone: who stands there comes after us, unless who
+    sends packets there is named here.
     """
-    found: list[Filter] = []
+    found: list[tuple[Filter, Filter]] = []
     waiting: dict[tuple[int, int], list[Filter]] = {}
     for item in hooks.filters:
         place = (item.index, HOOK_PARENT[item.direction])
-        if is_named_ours(item):
-            found += waiting.pop(place, [])
+        if item.chain:
+            continue
+        if _holds_its_place(item):
+            found += ((one, item) for one in waiting.pop(place, ()))
         else:
             waiting.setdefault(place, []).append(item)
     return tuple(found)
+
+
+@contextmanager
+def replaced_filters(
+    netlink: Netlink, displaced: Iterable[Filter], dispatchers: Mapping[Direction, Program], undo: ExitStack
+) -> Iterator[None]:
+    """Take displaced filters off: those that hold a dispatcher's place before the block, which attaches it, the others
+    after it, so that a hook where one of them decides is never without. Each step puts its reverse on ``undo``.
+    """
+    displaced = tuple(displaced)
+    programs = {program.info.id: program.fd for program in dispatchers.values()}
+    in_the_way = {item for item in displaced if _holds_our_place(item)}
+    for item in displaced:
+        if item in in_the_way:
+            _replace(netlink, item, programs, undo)
+    yield
+    for item in displaced:
+        if item not in in_the_way:
+            _replace(netlink, item, programs, undo)
+
+
+def _replace(netlink: Netlink, item: Filter, programs: Mapping[int, int], undo: ExitStack) -> None:
+    netlink.take_off(item)
+    undo.callback(netlink.put_back, item, programs[item.program])
 
 
 def attach_dispatchers(
     netlink: Netlink,
     missing: Iterable[Attachment],
     hooks: Hooks,
-    programs: Mapping[Direction, int],
+    programs: Mapping[Direction, Program],
     undo: ExitStack,
     record_qdisc: Callable[[int], None],
 ) -> tuple[str, ...]:
     """Attach what is missing; every step puts its reverse on ``undo``. Returns a line for each interface that takes no
     XDP program.
 
-    ``programs``: direction -> descriptor. ``record_qdisc`` is told of a clsact before it is made, so that a crash
+    ``record_qdisc`` is told of a clsact before it is made, so that a crash
     can't lose whose it is.
     """
     made: set[int] = set()
     without = []
     for item in sorted(missing, key=lambda one: (one.index, one.direction)):
         if item.direction == XDP_HOOK:
-            if netlink.attach_xdp(item.index, programs[XDP_HOOK]):
+            if netlink.attach_xdp(item.index, programs[XDP_HOOK].fd):
                 undo.callback(_detach_xdp, netlink, item.index)
             else:
                 name = hooks.names.get(item.index, str(item.index))
@@ -212,7 +269,7 @@ def attach_dispatchers(
             netlink.add_clsact(item.index)
             undo.callback(_remove_unused, netlink, item.index)
             made.add(item.index)
-        netlink.add_filter(item.index, item.direction, programs[item.direction])
+        netlink.add_filter(item.index, item.direction, programs[item.direction].fd)
         undo.callback(netlink.remove_filter, item.index, item.direction)
     return tuple(without)
 
@@ -233,15 +290,20 @@ def _detach_xdp(netlink: Netlink, index: int) -> None:
                     netlink.remove_xdp(index, item.mode, program.fd)
 
 
-def detach_dispatchers(netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int]) -> tuple[int, ...]:
+def detach_dispatchers(
+    netlink: Netlink, items: Iterable[Attachment], our_qdiscs: Collection[int], strays: Iterable[Filter] = ()
+) -> tuple[int, ...]:
     """Take dispatchers off, then every clsact of ours that nobody else uses. Returns the interfaces where no clsact of
-    ours is any more.
+    ours is any more. ``strays``: filters that go too, wherever they stand.
 
     An interface that has gone meanwhile took both with it.
     """
-    items = tuple(items)
-    if not items and not our_qdiscs:
+    items, strays = tuple(items), tuple(strays)
+    if not items and not strays and not our_qdiscs:
         return ()
+    for stray in strays:
+        with _gone_is_fine(netlink, stray.index):
+            netlink.take_off(stray)
     for item in sorted(items, key=lambda one: (one.index, one.direction)):
         if item.direction == XDP_HOOK:
             _detach_xdp(netlink, item.index)

@@ -82,6 +82,22 @@ class Pins:
         return self.root / f"retired{slot}"
 
     @property
+    def spare(self) -> Path:
+        """Maps and programs for a slot that holds others (see `bpfence.loader.spare`)."""
+        return self.root / "spare"
+
+    @property
+    def spare_staging(self) -> Path:
+        """Where the spare is made."""
+        return self.root / "staging-spare"
+
+    @property
+    def slots(self) -> tuple[Path, ...]:
+        """Every folder that may hold the pins of a slot."""
+        numbered = (place(number) for number in (0, 1) for place in (self.slot, self.staging, self.retired))
+        return (*numbered, self.spare, self.spare_staging)
+
+    @property
     def exist(self) -> bool:
         """Whether bpfence's shared state is there: every shared map and program."""
         return all((self.root / name).exists() for name in (*SHARED_MAPS, *_RUNTIME_PROGRAMS, RUNTIME))
@@ -119,9 +135,8 @@ def remove_pins(pins: Pins) -> None:
     INVARIANT: first what says that the rest is complete (see `Pins.exist`), so that nobody opens what is half gone.
     """
     pins.shared(RUNTIME).unlink(missing_ok=True)
-    for number in (0, 1):
-        for folder in (pins.slot(number), pins.staging(number), pins.retired(number)):
-            remove_tree(folder)
+    for folder in pins.slots:
+        remove_tree(folder)
     for name in (*_RUNTIME_PROGRAMS, *SHARED_MAPS):
         pins.shared(name).unlink(missing_ok=True)
 

@@ -92,22 +92,24 @@ def _wait(
             if descriptor == timer:
                 return True
             if descriptor == control.fileno():
-                # the command has written node.json, or has failed, or is gone
+                # the command has made its commit, or has failed, or is gone
                 poller.unregister(descriptor)
                 committing = False
             elif watched is not None:
                 list(watched.read())
-        if not committing and not _is_written(paths, pending):
+        if not committing and not _is_awaited(paths, pending):
             return False
 
 
-def _is_written(paths: NodePaths, pending: PendingConfirmation) -> bool:
-    """Whether node.json has this very confirmation; True when it can't be read."""
+def _is_awaited(paths: NodePaths, pending: PendingConfirmation) -> bool:
+    """Whether node.json has this very confirmation, and its generation is in force: a command that was killed just
+    before the commit has written it for nothing. True when that can't be read.
+    """
     try:
-        written = paths.folder.read().pending
+        awaited = pending_confirmation(paths)
     except (BpfenceError, OSError):
         return True
-    return written is not None and _same(written, pending)
+    return awaited is not None and _same(awaited, pending)
 
 
 def _same(one: PendingConfirmation, other: PendingConfirmation) -> bool:

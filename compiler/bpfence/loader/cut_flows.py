@@ -1,8 +1,9 @@
 """Live flows that new tables would cut, or show to a shadow policy. In: flows, the state in force and the new one. Out:
 the flows, each with the rule that decides.
 
-A flow is judged as its next packet would be: by its opener's packet, at its endpoint. Flows with the same endpoint,
-address and opener ask the same row, so what is looked up per flow is two classes and a cell.
+A flow is judged as its next packets would be: by its opener's packet, at its endpoint; and where a host asks about
+every packet, before connection tracking, by those that answer, too. Flows with the same endpoint, address and opener
+ask the same rows, so what is looked up per flow is classes and cells.
 """
 
 from __future__ import annotations
@@ -17,20 +18,17 @@ from numpy.typing import NDArray
 from bpfence.analyse.judge import L4Facts
 from bpfence.analyse.rule_finder import RuleFinder
 from bpfence.analyse.table_origins import Origin
-from bpfence.analyse.table_questions import Fixed, HostRows, Question, WorkloadRow, ask_host
+from bpfence.analyse.table_questions import HostRows, Question
 from bpfence.analyse.table_sides import Side
 from bpfence.classify.fingerprints import equal_rows
-from bpfence.emit.artefact import Artefact
 from bpfence.flows import protocol_name
-from bpfence.loader.host_status import table_addresses
+from bpfence.loader.flow_packets import ECHO_REQUEST, is_answered, known_answers, packets_of, workload_parties
 from bpfence.loader.live_flows import Flow, LiveFlows
-from bpfence.plan.layout import CELL_ALLOW, CELL_SHADOW, CONNECTION_GUESSED, CONNECTION_HOST
-from bpfence.simulate.arrays import Address, Ints, TableArrays
-from bpfence.simulate.host_hooks import HostHooks, ends_in_node
-from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX, Packet, Simulator
+from bpfence.plan.layout import CELL_SHADOW, CONNECTION_GUESSED, CONNECTION_HOST
+from bpfence.simulate.arrays import Address, Ints
+from bpfence.simulate.simulator import ICMP_INDEX, PORT_INDEX
 
 Bits = NDArray[np.bool_]
-_ECHO_REQUEST = {4: 8, 6: 128}
 CUT, SHADOWED = "cut", "shadowed"
 
 
@@ -111,15 +109,8 @@ def _opening(flow: Flow, ingress: bool) -> L4Facts:
         ports = (flow.remote_port, flow.local_port) if ingress else (flow.local_port, flow.remote_port)
         return L4Facts(flow.protocol, *ports)
     if (flow.local.version, flow.protocol) in ICMP_INDEX:
-        return L4Facts(flow.protocol, icmp_type=_ECHO_REQUEST[flow.local.version], icmp_code=0)
+        return L4Facts(flow.protocol, icmp_type=ECHO_REQUEST[flow.local.version], icmp_code=0)
     return L4Facts(flow.protocol)
-
-
-def _packet(endpoint: str, flow: Flow, ingress: bool) -> Packet:
-    """The packet that opened the flow."""
-    said, direction = _opening(flow, ingress), "ingress" if ingress else "egress"
-    rest = (said.source_port, said.destination_port, said.icmp_type, said.icmp_code)
-    return Packet(endpoint, direction, flow.local, flow.remote, flow.protocol, *rest)
 
 
 class _Verdicts:
@@ -131,18 +122,17 @@ class _Verdicts:
         self.shadow = np.zeros(len(flows), dtype=bool)
         self._codes = np.zeros(len(flows), dtype=np.int64)
         self._question = np.full(len(flows), -1, dtype=np.int64)
-        self._by_host = np.zeros(len(flows), dtype=bool)
         self._questions: list[tuple[str, Question]] = []
         if state.side.tables is None:
             return
-        self._judge(flows, np.arange(len(flows)), flows.opened_ingress, groups)
+        party = workload_parties(state.side.tables, flows)
+        self._judge(flows, np.arange(len(flows)), flows.opened_ingress, party, groups)
         # who opened it is a guess: the other direction will do as well
         again = np.flatnonzero(~self.allowed & ((flows.flags & CONNECTION_GUESSED) > 0))
         if len(again):
             other = ~flows.opened_ingress
-            self._judge(flows, again, other, _alike(flows.select(again), other[again]))
-        if state.side.tables.manifest.features["hosts_at_workloads"]:
-            self._ask_hosts(flows, state.side.tables)
+            self._judge(flows, again, other, party, _alike(flows.select(again), other[again]))
+        self._ask_early(flows, [members for members in groups if self._is_host(flows, members)])
 
     def reason(self, place: int) -> tuple[str, Origin]:
         """(endpoint, deciding rule) of a flow."""
@@ -151,59 +141,77 @@ class _Verdicts:
         if number < 0:
             return "", Origin("allow", "not-enforced")
         name, question = self._questions[number]
-        if self._by_host[place]:
-            return name, Origin("deny", "host-policy")
         return name, question.origin(self._state.side.entries, int(self._codes[place]), allowed)
 
-    def _judge(self, flows: LiveFlows, chosen: Ints, ingress: Bits, groups: Sequence[Ints]) -> None:
-        """Ask about the chosen flows, opened in the direction given. ``groups``: see `_alike`, of the chosen."""
+    def _judge(self, flows: LiveFlows, chosen: Ints, ingress: Bits, party: Bits, groups: Sequence[Ints]) -> None:
+        """Ask about the chosen flows, opened in the direction given; at hosts what is asked when a flow begins.
+        ``groups``: see `_alike`, of the chosen.
+        """
         tables = self._state.side.tables
         assert tables is not None
         mine = flows.select(chosen) if len(chosen) < len(flows) else flows
-        ingress = ingress[chosen]
-        party = (mine.flags & CONNECTION_HOST) > 0
-        peers, l4 = remote_classes(tables, mine), l4_classes(tables, mine, ingress)
+        packets = packets_of(tables, mine, ingress[chosen], party[chosen])
         for members in groups:
             one, there = int(members[0]), chosen[members]
-            name = self._state.interfaces.get(int(mine.ifindex[one]))
-            if name is None:
+            found = self._asked(mine, one, bool(ingress[chosen[one]]))
+            if found is None:
                 self.allowed[there] = True
                 continue
-            question = self._asked(name, mine, one, bool(ingress[one]), bool(party[one]))
-            self.allowed[there], self._codes[there] = _ask(tables, question, peers[members], l4[members])
-            self.shadow[there] = (self._codes[there] & CELL_SHADOW) > 0
-            self._question[there] = len(self._questions)
-            self._questions.append((name, question))
+            name, question = found
+            if isinstance(question, HostRows):
+                question = question.of_points(early=False)
+            answer = question.ask(tables, packets.select(members))
+            self.allowed[there] = answer.allowed
+            self.shadow[there] = (answer.codes & CELL_SHADOW) > 0
+            self._note(there, name, question, answer.codes)
 
-    def _ask_hosts(self, flows: LiveFlows, tables: TableArrays) -> None:
-        """What hosts say about flows of workloads whose own rows allow them: each kind of flow once."""
-        ingress, places = flows.opened_ingress, self._state.side.places
-        workload = np.array([*(name in places for name, _ in self._questions), False])
-        asked = np.flatnonzero(self.allowed & workload[self._question])
-        if not len(asked):
+    def _ask_early(self, flows: LiveFlows, groups: Sequence[Ints]) -> None:
+        """What hosts say before connection tracking, of every packet: those of the opener, and those of the other side
+        where there are such. What is denied there ends the flow; what is allowed there passes, whatever is asked when a
+        flow begins. ``groups``: those of hosts.
+        """
+        tables = self._state.side.tables
+        if tables is None or not groups:
             return
-        mine = flows.select(asked)
-        hooks = HostHooks(Simulator(Artefact(tables.manifest, {}, dict(tables.images), "", {}, "")))
-        own = table_addresses(tables.images["local_addresses"])
-        peers, l4 = remote_classes(tables, mine), l4_classes(tables, mine, ingress[asked])
-        facts = (self._question[asked], ingress[asked], peers, l4, mine.flags & CONNECTION_HOST, mine.remote_port)
-        numbers, first = equal_rows(np.stack([column.astype(np.int64) for column in facts], axis=1))
-        denied = np.zeros(len(first), dtype=bool)
-        for number, place in enumerate(first.tolist()):
-            name, _ = self._questions[int(self._question[asked[place]])]
-            flow, inwards = mine[place], bool(ingress[asked[place]])
-            party = bool(flow.flags & CONNECTION_HOST) if inwards else ends_in_node(flow.remote, own)
-            denied[number] = not hooks.at_workload(_packet(name, flow, inwards), party=party)
-        cut = asked[denied[numbers]]
-        self.allowed[cut], self._by_host[cut] = False, True
+        begins, nobody = self.allowed.copy(), np.zeros(len(flows), dtype=bool)
+        for answers in (False, True):
+            packets = packets_of(tables, flows, flows.opened_ingress ^ answers, nobody, answers=answers)
+            spared = known_answers(tables, flows) if answers else nobody
+            there = is_answered(flows) if answers else ~nobody
+            passes = begins.copy()
+            for members in groups:
+                found = self._asked(flows, int(members[0]), bool(flows.opened_ingress[members[0]]) ^ answers)
+                if found is None or not isinstance(found[1], HostRows):
+                    continue
+                question = found[1].of_points(early=True)
+                answer = question.ask(tables, packets.select(members))
+                settled = (answer.codes > 0) & ~spared[members]
+                passes[members] = np.where(settled, answer.allowed, begins[members])
+                ends = settled & ~answer.allowed & there[members] & (self.allowed[members] | (not answers))
+                self._note(members[ends], found[0], question, answer.codes[ends])
+            self.allowed = np.where(there, passes & (self.allowed | (not answers)), self.allowed)
 
-    def _asked(self, name: str, flows: LiveFlows, place: int, ingress: bool, party: bool) -> Question:
+    def _note(self, there: Ints, name: str, question: Question, codes: Ints) -> None:
+        """Who decides about flows."""
+        self._codes[there] = codes
+        self._question[there] = len(self._questions)
+        self._questions.append((name, question))
+
+    def _is_host(self, flows: LiveFlows, members: Ints) -> bool:
+        return self._state.interfaces.get(int(flows.ifindex[members[0]])) in self._state.side.host_places
+
+    def _asked(self, flows: LiveFlows, place: int, ingress: bool) -> tuple[str, Question] | None:
+        """Who is asked about a flow opened in the direction, and what; None: nobody."""
+        name = self._state.interfaces.get(int(flows.ifindex[place]))
+        if name is None:
+            return None
         raw = flows.local[place].tobytes()
         own: Address = IPv6Address(raw) if flows.family[place] == 6 else IPv4Address(raw[:4])
         direction = "ingress" if ingress else "egress"
         if name in self._state.side.host_places:
-            return self._state.side.host_question(name, direction, party, own)
-        return self._state.side.question(name, direction, own)
+            party = bool(flows.flags[place] & CONNECTION_HOST)
+            return name, self._state.side.host_question(name, direction, party, own)
+        return name, self._state.side.question(name, direction, own)
 
 
 def _alike(flows: LiveFlows, ingress: Bits) -> list[Ints]:
@@ -215,49 +223,3 @@ def _alike(flows: LiveFlows, ingress: Bits) -> list[Ints]:
     numbers, _ = equal_rows(np.stack([facts, local[:, 0], local[:, 1]], axis=1))
     order = np.argsort(numbers, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-
-
-def _ask(tables: TableArrays, question: Question, peers: Ints, l4: Ints) -> tuple[Bits, Ints]:
-    """(allowed, codes) of flows, element by element."""
-    if isinstance(question, WorkloadRow):
-        cells = tables.cells(question.row, peers, l4)
-        return (cells & CELL_ALLOW) > 0, cells.astype(np.int64)
-    if isinstance(question, HostRows):
-        answer = ask_host(tables, question, peers, l4)
-        return answer.allowed, answer.codes
-    assert isinstance(question, Fixed)
-    fixed = question.ask(tables, peers[:1], l4[:1])
-    return np.full(len(peers), fixed.allowed[0, 0]), np.zeros(len(peers), dtype=np.int64)
-
-
-def remote_classes(tables: TableArrays, flows: LiveFlows) -> Ints:
-    """The peer class of each flow's remote address."""
-    result = np.zeros(len(flows), dtype=np.int64)
-    words = np.ascontiguousarray(flows.remote).view(">u4").astype(np.uint64)
-    four = flows.family == 4
-    if four.any():
-        result[four] = tables.classes4(words[four, 0].astype(np.int64))
-    if not four.all():
-        high, low = (
-            words[~four, 0] << np.uint64(32) | words[~four, 1],
-            words[~four, 2] << np.uint64(32) | words[~four, 3],
-        )
-        result[~four] = tables.classes6(high, low)
-    return result
-
-
-def l4_classes(tables: TableArrays, flows: LiveFlows, ingress: Bits) -> Ints:
-    """The L4 class of each flow's opening packet."""
-    result = tables.protocols[flows.protocol.astype(np.int64)]
-    destination = np.where(ingress, flows.local_port, flows.remote_port).astype(np.int64)
-    source = np.where(ingress, flows.remote_port, flows.local_port).astype(np.int64)
-    for protocol, place in PORT_INDEX.items():
-        mine = flows.protocol == protocol
-        if mine.any():
-            to, from_ = tables.port_classes(place)
-            result[mine] = tables.pair_classes(to[destination[mine]], from_[source[mine]])
-    for (version, protocol), place in ICMP_INDEX.items():
-        table = tables.icmp[place]
-        kind = _ECHO_REQUEST[version] << (8 if len(table) == 65536 else 0)
-        result[(flows.protocol == protocol) & (flows.family == version)] = table[kind]
-    return result

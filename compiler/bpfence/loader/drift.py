@@ -14,12 +14,22 @@ from pydantic import ValidationError
 from bpfence.emit.artefact import Manifest
 from bpfence.emit.folder import MANIFEST, json_bytes
 from bpfence.errors import KernelError
-from bpfence.loader.attach import Attachment, Hooks, is_named_ours, own_attachments
-from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS, program_place
+from bpfence.loader.attach import (
+    Attachment,
+    Hooks,
+    displaced_filters,
+    filters_ahead,
+    is_named_ours,
+    own_attachments,
+    runs_ours,
+)
+from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS
 from bpfence.loader.host_status import HostFacts, hook_drift, host_statuses, known_addresses, place_drift
 from bpfence.loader.interfaces import Discovery, discover, own_addresses, read_interface_table
-from bpfence.loader.netlink import FILTER_HANDLES, FILTER_PRIORITY, HOOK_PARENT, Filter, Netlink
+from bpfence.loader.known_interfaces import KnownInterface, known_interfaces
+from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Node, NodePaths, Slot
+from bpfence.loader.serving import serving_drift
 from bpfence.loader.state import GenerationRecord, NodeState
 from bpfence.loader.table_drift import SlotTables, TableDrift, read_tables
 from bpfence.loader.tcx import tcx_programs
@@ -86,12 +96,14 @@ def find_drift(view: NodeView, tables: SlotTables | None, interfaces: bytes) -> 
     """Every difference. ``interfaces``: the slot's interface table."""
     known = read_interface_table(interfaces)
     attached = own_attachments(view.hooks, view.node.program_ids)
-    lines = [*_table_lines(view, tables), *_program_lines(view), *_named_otherwise(view)]
+    serving = serving_drift(view.paths, view.node, view.record, view.manifest)
+    lines = [*_table_lines(tables), *serving, *_otherwise(view)]
     if view.manifest is None:
         return Drift((*lines, *_foreign_lines(view, known)))
     facts = HostFacts(view.manifest, view.slot, known, view.hooks, attached)
     indices = {endpoint: index for index, endpoint in known.items()}
-    warnings, moved, discovery = _places(facts, indices, view.netlink)
+    remembered = known_interfaces(view.node, view.state, view.hooks, view.paths.folder)
+    warnings, moved, discovery = _places(facts, indices, view.netlink, remembered)
     lines += _missing_lines(view, indices, attached)
     lines += hook_drift(host_statuses(facts), view.record)
     lines += _foreign_lines(view, known)
@@ -100,35 +112,10 @@ def find_drift(view: NodeView, tables: SlotTables | None, interfaces: bytes) -> 
     return Drift((*lines, *moved), tables.drift if tables else (), warnings, discovery)
 
 
-def _table_lines(view: NodeView, tables: SlotTables | None) -> Iterator[str]:
+def _table_lines(tables: SlotTables | None) -> Iterator[str]:
     if tables is None:
         return
     yield from (item.line for item in tables.drift)
-    if tables.header_generation != view.node.active.generation:
-        yield f"the slot's header says generation {tables.header_generation}"
-
-
-def _program_lines(view: NodeView) -> Iterator[str]:
-    """The program array must hold what is pinned, and what is pinned must be what was loaded."""
-    tags = view.record.tags if view.record is not None else {}
-    for name, program in view.slot.programs.items():
-        array, index = program_place(view.slot.number, name)
-        held = view.node.maps[array].lookup(index.to_bytes(4, "little"))
-        info = program.info
-        if held is None or int.from_bytes(held, "little") != info.id:
-            yield f"program {name} is not where the dispatchers jump to"
-        if tags.get(name, info.tag) != info.tag:
-            yield f"program {name} is not the one that was loaded: its tag is {info.tag}, not {tags[name]}"
-    for program in (*view.node.dispatchers.values(), view.node.idle):
-        tag = program.info.tag
-        if tags.get(program.name, tag) != tag:
-            yield f"program {program.name} is not the one that was loaded: its tag is {tag}, not {tags[program.name]}"
-
-
-def program_tags(node: Node, slot: Slot) -> dict[str, str]:
-    """The tags of the programs that serve, to be written down when a generation comes into force."""
-    programs = (*node.dispatchers.values(), node.idle, *slot.programs.values())
-    return {program.name: program.info.tag for program in programs}
 
 
 def _missing_lines(view: NodeView, indices: Mapping[int, int], attached: frozenset[Attachment]) -> Iterator[str]:
@@ -143,26 +130,28 @@ def _missing_lines(view: NodeView, indices: Mapping[int, int], attached: frozens
                 yield f"{entry.name}: no dispatcher at the {direction} hook of {where}{lost}"
 
 
-def _named_otherwise(view: NodeView) -> Iterator[str]:
-    """Filters with a dispatcher's name that are another program, or stand in another place than ours do."""
+def _otherwise(view: NodeView) -> Iterator[str]:
+    """Filters with a dispatcher's name that are another program, and dispatchers that stand otherwise than they were
+    attached: they may not be asked, or not be heeded.
+    """
     ours = view.node.program_ids
+    displaced = frozenset(displaced_filters(view.hooks, ours))
     for item in view.hooks.filters:
         name = view.hooks.names.get(item.index, str(item.index))
-        if not is_named_ours(item):
-            continue
-        if item.program != ours.get(item.direction):
+        if item in displaced:
+            yield f"{name}: the {item.direction} dispatcher does not stand as it was attached: {item.title}"
+        elif is_named_ours(item) and item.program != ours.get(item.direction):
             yield f"{name}: another program stands under the {item.direction} dispatcher's name: {item.title}"
-        elif (item.priority, item.handle) != (FILTER_PRIORITY, FILTER_HANDLES[item.direction]):
-            yield f"{name}: the {item.direction} dispatcher was moved from where it was attached: {item.title}"
 
 
 def _foreign_lines(view: NodeView, interfaces: Mapping[int, int]) -> Iterator[str]:
     """Foreign programs that are asked before our dispatchers, at interfaces that the tables know."""
+    ahead = [pair for pair in filters_ahead(view.hooks) if not runs_ours(pair[0], view.node.program_ids)]
     for index, value in interfaces.items():
         if index not in view.hooks.names:
             continue
         name = view.hooks.names[index]
-        for item, ours in _before_ours(view.hooks.at(index)):
+        for item, ours in (pair for pair in ahead if pair[0].index == index):
             yield f"{name}: foreign filter {item.title} is asked before the {ours.direction} dispatcher"
         for direction in WORKLOAD_DIRECTIONS:
             programs = tcx_programs(index, direction)
@@ -171,15 +160,6 @@ def _foreign_lines(view: NodeView, interfaces: Mapping[int, int]) -> Iterator[st
                 yield f"{name}: foreign tcx programs (ids {ids}) are asked before the {direction} dispatcher"
         if value & HOST_INTERFACE:
             yield from _foreign_xdp(view, index, name)
-
-
-def _before_ours(filters: tuple[Filter, ...]) -> Iterator[tuple[Filter, Filter]]:
-    """(foreign filter, dispatcher behind it). Filters come in the order in which the kernel asks them."""
-    for place, ours in enumerate(filters):
-        if is_named_ours(ours):
-            parent = HOOK_PARENT[ours.direction]
-            ahead = (item for item in filters[:place] if HOOK_PARENT[item.direction] == parent)
-            yield from ((item, ours) for item in ahead if not is_named_ours(item))
 
 
 def _foreign_xdp(view: NodeView, index: int, name: str) -> Iterator[str]:
@@ -192,11 +172,11 @@ def _foreign_xdp(view: NodeView, index: int, name: str) -> Iterator[str]:
 
 
 def _places(
-    facts: HostFacts, indices: Mapping[int, int], netlink: Netlink
+    facts: HostFacts, indices: Mapping[int, int], netlink: Netlink, remembered: Mapping[str, KnownInterface]
 ) -> tuple[tuple[str, ...], tuple[str, ...], Discovery | None]:
     """(warnings, drift, where endpoints are): those without an interface, and those whose interface is now another."""
     try:
-        discovery = discover(facts.manifest, netlink)
+        discovery = discover(facts.manifest, netlink, remembered)
     except KernelError as error:
         return (str(error),), (), None
     moved = tuple(

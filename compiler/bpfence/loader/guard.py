@@ -49,7 +49,7 @@ def refuse_lock_out(
     cut = _cuts(artefact, discovery, netlink, environment)
     before = in_force() if cut else None
     if before is not None:
-        denied = _cuts(before, discover(before.manifest, netlink), netlink, environment)
+        denied = _cuts(before, discover(before.manifest, netlink, discovery.known), netlink, environment)
         cut = {what: text for what, text in cut.items() if what not in denied}
     found = [*cut.values(), *(_kept_marks() if discovery.places else ())]
     if not found:

@@ -120,12 +120,14 @@ def _rollback(settings: ApplySettings, generation: int | None, watch: Stopwatch)
     pending = pending_confirmation(paths)
     if pending is not None and settings.dry_run:
         raise AwaitsConfirmation(
-            f"generation {active} waits for its confirmation; a dry run would use the slot of what it goes back to"
+            f"generation {active} waits for its confirmation; a dry run would use the slot of what it goes back to",
+            active,
         )
     if pending is not None and settings.confirm_within:
         raise AwaitsConfirmation(
             f"generation {active} waits for its confirmation: take it back without a confirmation of its own, or "
-            "`bpfence confirm` it first"
+            "`bpfence confirm` it first",
+            active,
         )
     if pending is not None and generation is None:
         if not pending.back_to:

@@ -49,6 +49,11 @@ class HostInterface:
         return self.host
 
     @property
+    def hardware(self) -> str:
+        """Not remembered: the node's own interfaces are found by what they are now."""
+        return ""
+
+    @property
     def directions(self) -> tuple[Direction, ...]:
         return (*HOST_DIRECTIONS, XDP_HOOK) if self.drops_early else HOST_DIRECTIONS
 

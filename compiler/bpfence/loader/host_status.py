@@ -117,7 +117,7 @@ def known_addresses(facts: HostFacts) -> frozenset[Address]:
 
 def table_addresses(image: bytes) -> frozenset[Address]:
     """What an image of ``local_addresses`` has."""
-    table = np.frombuffer(image, dtype=LOCAL_ADDRESS.dtype)
+    table = np.frombuffer(image, dtype=LOCAL_ADDRESS.dtype, count=len(image) // LOCAL_ADDRESS.size)
     return frozenset(_address(entry) for entry in table if entry["family"])
 
 

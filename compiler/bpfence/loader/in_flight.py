@@ -14,7 +14,10 @@ _QUEUE_TOTAL = 2
 
 
 def packets_wait(netlink: Netlink) -> bool:
-    """True while any may. Queues of hardware do not count: what lies there has passed its last hook."""
+    """True while any may. Queues of hardware do not count: what lies there has passed its last hook. Of fragments only
+    those that the stack itself puts together are seen, not those of netfilter's connection tracking for IPv6, which
+    counts them nowhere.
+    """
     return netlink.has_waiting_packets() or _with_listeners() or _being_put_together()
 
 

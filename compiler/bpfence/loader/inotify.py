@@ -6,33 +6,46 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bpfence.errors import FeatureMissing, KernelError
 from bpfence.loader.descriptor import Descriptor
 
-_CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
+_MODIFY, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x8, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _ATTRIB = 0x4
 _IGNORED, _OVERFLOW, _DIRECTORY = 0x8000, 0x4000, 0x40000000
 _ONLY_FOLDERS = 0x01000000
-_WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ATTRIB
+_MOVED = _MOVED_FROM | _MOVED_TO | _MOVE_SELF
+_WANTED = _MODIFY | _CLOSE_WRITE | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _ATTRIB
 _HEADER = struct.Struct("iIII")
 _BUFFER = 65536
+
+
+Kind = Literal["being written", "new", "whole", "gone", "other"]
+_KINDS: tuple[tuple[int, Kind], ...] = (
+    (_MODIFY, "being written"),
+    (_CREATE, "new"),
+    (_CLOSE_WRITE | _MOVED_TO, "whole"),
+    (_MOVED_FROM | _DELETE | _IGNORED, "gone"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something in ``folder`` is new, gone, or written. ``name`` empty: the folder itself. ``lost``: so many changes
-    came that the kernel did not keep them.
+    came that the kernel did not keep them. ``kind``: ``being written`` until it is ``whole``, which is also what was
+    moved there; a ``new`` file may be empty yet.
     """
 
     folder: Path
     name: str
     is_folder: bool = False
     lost: bool = False
+    kind: Kind = "other"
 
 
 class Inotify(Descriptor):
@@ -55,23 +68,34 @@ class Inotify(Descriptor):
         self._folders[number] = folder
         return True
 
+    def keep(self, folders: Collection[Path]) -> None:
+        """Watch no others any more."""
+        for number, folder in list(self._folders.items()):
+            if folder not in folders:
+                del self._folders[number]
+                self._library.inotify_rm_watch(self.fd, number)  # fails where the folder has gone, and its watch too
+
     def read(self) -> Iterator[Change]:
-        """What has happened since; nothing when nothing has."""
-        try:
-            data = os.read(self.fd, _BUFFER)
-        except BlockingIOError:
-            return
+        """All that has happened since; nothing when nothing has."""
+        while True:
+            try:
+                data = os.read(self.fd, _BUFFER)
+            except BlockingIOError:
+                return
+            yield from self._changes(data)
+
+    def _changes(self, data: bytes) -> Iterator[Change]:
         place = 0
         while place < len(data):
             number, mask, _, length = _HEADER.unpack_from(data, place)
             name = data[place + _HEADER.size : place + _HEADER.size + length].rstrip(b"\0")
             place += _HEADER.size + length
-            if mask & _IGNORED:
-                self._folders.pop(number, None)
-            elif mask & _OVERFLOW:
+            folder = self._folders.pop(number, None) if mask & _IGNORED else self._folders.get(number)
+            if mask & _OVERFLOW:
                 yield Change(Path(), "", lost=True)
-            elif number in self._folders:
-                yield Change(self._folders[number], os.fsdecode(name), bool(mask & _DIRECTORY))
+            elif folder is not None:
+                kind: Kind = next((kind for bits, kind in _KINDS if mask & bits), "other")
+                yield Change(folder, os.fsdecode(name), bool(mask & _DIRECTORY), kind=kind)
 
 
 def _failure(what: str) -> KernelError:

@@ -15,7 +15,7 @@ import numpy as np
 from bpfence.analyse.table_origins import RowEntries
 from bpfence.analyse.table_sides import Side
 from bpfence.emit.artefact import EndpointEntry, Manifest
-from bpfence.errors import BpfenceError, KernelError
+from bpfence.errors import BpfenceError, BudgetError, KernelError
 from bpfence.ir.nodes import Program
 from bpfence.ir.parse import parse_program
 from bpfence.loader.attach import survey_hooks
@@ -126,10 +126,19 @@ def live_of(view: NodeView, candidates: Iterable[Manifest] = ()) -> Live:
     missing = [entry.name for entry in manifest.tables if entry.name not in tables.images]
     drift = find_drift(view, tables, read_array(view.slot.tables["interfaces"]))
     drift = replace(drift, lines=(*problems, *drift.lines))
-    if missing:
+    if missing or (tables.drift and not _can_be_compared(manifest, tables.images)):
         raise KernelError("the tables in force can't be decoded: " + "; ".join(drift.lines))
     applied = _applied(view, tables) if tables.drift else None
     return Live(view, active.generation, active.slot, manifest, tables.images, applied, drift)
+
+
+def _can_be_compared(manifest: Manifest, images: Mapping[str, bytes]) -> bool:
+    """Whether what somebody has put into the tables still makes ranges of addresses."""
+    try:
+        TableArrays(manifest, images).cuts4()
+    except BudgetError:
+        return False
+    return True
 
 
 def _applied(view: NodeView, tables: SlotTables) -> Mapping[str, bytes] | None:

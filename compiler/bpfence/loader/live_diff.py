@@ -24,11 +24,14 @@ from bpfence.loader.drift import Drift
 from bpfence.loader.expected import Expected, expected
 from bpfence.loader.interfaces import Discovery, discover, own_tables
 from bpfence.loader.kernel import require_kernel
+from bpfence.loader.known_interfaces import known_interfaces
 from bpfence.loader.live import Live, make_state, read_live
 from bpfence.loader.maps import read_array
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import GENERATION_SIZE, NodePaths
-from bpfence.loader.stage import check_artefact, choose_slot, same_shape
+from bpfence.loader.slot_pins import same_shape
+from bpfence.loader.spare import spare_fits
+from bpfence.loader.stage import check_artefact, choose_slot
 from bpfence.loader.table_drift import differing
 from bpfence.plan.plan import Features
 
@@ -130,7 +133,8 @@ def compare(
     old, new = live.state(), make_state(manifest, images, {item.index: item.title for item in discovery.places})
     applied = live.applied_state()
     verdicts = drifted = VerdictChanges()
-    if applied is not None or not _same(live, old, new, images):
+    same = _same(live, old, new, images)
+    if applied is not None or not same:
         manifests = [one for one in (manifest, live.manifest) if one is not None]
         known = known_names(() if world is None else (world,), manifests)
         verdicts = diff_tables(old.side, new.side, known)
@@ -138,9 +142,7 @@ def compare(
     attached, detached, names = _hooks(live, discovery, netlink)
     before = set(live.manifest.policies) if live.manifest else set()
     flows = live.flows()
-    changed = (
-        () if flows is None or not _may_cut(verdicts, old, new) else changed_flows(flows, old, new, names, rules.after)
-    )
+    changed = () if flows is None or same else changed_flows(flows, old, new, names, rules.after)
     hooks = survey_hooks(netlink) if live.view is None else live.view.hooks
     return LiveDiff(
         live=live,
@@ -168,7 +170,11 @@ def _discovery(live: Live, manifest: Manifest, netlink: Netlink) -> Discovery:
     alike = old is not None and (old.endpoints, old.hosts, old.node_addresses) == (
         manifest.endpoints, manifest.hosts, manifest.node_addresses
     )  # fmt: skip
-    return known if known is not None and alike else discover(manifest, netlink)
+    if known is not None and alike:
+        return known
+    view = live.view
+    remembered = {} if view is None else known_interfaces(view.node, view.state, view.hooks, view.paths.folder)
+    return discover(manifest, netlink, remembered)
 
 
 def _same(live: Live, old: State, new: State, images: Mapping[str, bytes]) -> bool:
@@ -181,11 +187,6 @@ def _same(live: Live, old: State, new: State, images: Mapping[str, bytes]) -> bo
 
 def _layout(manifest: Manifest) -> tuple[object, ...]:
     return manifest.features, manifest.geometry
-
-
-def _may_cut(verdicts: VerdictChanges, old: State, new: State) -> bool:
-    """Whether any flow needs to be looked at: where nothing is denied that was allowed, none is cut."""
-    return bool(verdicts) or old.interfaces != new.interfaces
 
 
 def table_changes(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[TableChange, ...]:
@@ -210,7 +211,11 @@ def _writes(live: Live, artefact: Artefact, images: Mapping[str, bytes]) -> Writ
     number = choose_slot(node.active)
     slot = node.slots.get(number)
     if slot is None or not same_shape(slot, artefact):
-        return Writes(number, everything, programs, ())
+        return (
+            Writes(number, everything, (), programs)
+            if spare_fits(node, artefact)
+            else Writes(number, everything, programs, ())
+        )
     written = 0
     for name, table in slot.tables.items():
         image = read_array(table)

@@ -21,6 +21,7 @@ from bpfence.loader.syscalls import (
     MapElement,
     ObjectInfo,
     ObjectPath,
+    ProgramById,
     address_of,
 )
 
@@ -248,6 +249,18 @@ def map_info(fd: int) -> MapInfo:
     BpfCall()(Command.OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(raw), address_of(raw)))
     kind = _NAMES.get(raw.type, str(raw.type))
     return MapInfo(raw.id, kind, raw.key_size, raw.value_size, raw.max_entries, raw.map_flags, raw.name.decode())
+
+
+def map_name(number: int) -> str:
+    """The name of the map with a kernel id, as it was made with; empty when it is gone. Raises KernelError."""
+    try:
+        fd = BpfCall()(Command.MAP_GET_FD_BY_ID, ProgramById(number))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return ""
+        raise KernelError(f"can't open map {number}: {error.strerror}") from error
+    with Descriptor(fd):
+        return map_info(fd).name
 
 
 def write_array(target: Map, data: bytes | bytearray | memoryview, offset: int = 0) -> None:

@@ -19,6 +19,7 @@ _NEW_NEIGHBOUR, _DELETED_NEIGHBOUR = 28, 29
 _MESSAGE = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _NEIGHBOUR_SIZE = 12
+_BRIDGE = bytes((socket.AF_BRIDGE,))
 _DESTINATION = 1
 _ROOM = 1 << 20
 _BUFFER = 1 << 16
@@ -42,7 +43,8 @@ class NetEvents:
 
     def read(self, addresses: Collection[bytes]) -> bool:
         """Whether something of interest has happened since. ``addresses``: of the endpoints, packed; a neighbour
-        matters only when it is one of them, and the node's neighbours come and go all the time.
+        matters only when it is one of them, and the node's neighbours come and go all the time. What a bridge has
+        learnt matters, for it knows no such addresses; what it forgets does not.
         """
         wanted = False
         while True:
@@ -71,7 +73,11 @@ def _matters(data: bytes, addresses: Collection[bytes]) -> bool:
             return True
         if kind not in (_NEW_NEIGHBOUR, _DELETED_NEIGHBOUR):
             return True
-        if _neighbour(data[place + _MESSAGE.size : place + length]) in addresses:
+        content = data[place + _MESSAGE.size : place + length]
+        if content.startswith(_BRIDGE):
+            if kind == _NEW_NEIGHBOUR:
+                return True
+        elif _neighbour(content) in addresses:
             return True
         place += (length + 3) & ~3
     return False

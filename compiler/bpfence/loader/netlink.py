@@ -13,7 +13,7 @@ from typing import Any
 
 from bpfence.errors import AttachConflict, KernelError, PermissionMissing
 from bpfence.loader.bpffs import HOST_DIRECTIONS, WORKLOAD_DIRECTIONS, Direction
-from bpfence.loader.rtnetlink import Message, NetlinkError, RouteSocket
+from bpfence.loader.rtnetlink import FilterPlace, Message, NetlinkError, RouteSocket
 
 HOOK_PARENT: dict[Direction, int] = {
     "egress": 0xFFFFFFF2,
@@ -38,6 +38,8 @@ ETH_P_ALL = 0x0003
 _CLSACT_PARENT = 0xFFFFFFF1
 _UNICAST = 1
 _LOCAL_TABLE = 255
+_DIRECT_ACTION, _SKIP_SOFTWARE = 0x1, 0x2
+"""TCA_BPF_FLAG_ACT_DIRECT, TCA_CLS_FLAGS_SKIP_SW"""
 _NUD_INCOMPLETE = 0x01
 _ENDING = frozenset((2, 3, 4))
 """RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST"""
@@ -95,7 +97,8 @@ class Neighbour:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A tc filter at one of the two clsact hooks (see `_direction`). ``program``: kernel id of its BPF program, 0 for
-    other kinds.
+    other kinds. ``direct_action``: what a BPF program answers is the verdict. ``in_software``: packets are asked here,
+    and not in the hardware alone.
     """
 
     index: int
@@ -106,13 +109,31 @@ class Filter:
     handle: int
     name: str
     program: int
+    chain: int = 0
+    direct_action: bool = True
+    in_software: bool = True
 
     @property
     def title(self) -> str:
-        what = f"{self.kind} {self.name}".strip()
-        return f"{what} (pref {self.priority}, handle {self.handle:#x}" + (
-            f", program {self.program})" if self.program else ")"
-        )
+        facts = [f"pref {self.priority}", f"handle {self.handle:#x}"]
+        facts += [f"chain {self.chain}"] if self.chain else []
+        facts += [f"protocol {self.protocol:#06x}"] if self.protocol != ETH_P_ALL else []
+        facts += [f"program {self.program}"] if self.program else []
+        facts += ["without direct action"] if self.program and not self.direct_action else []
+        facts += [] if self.in_software else ["in hardware alone"]
+        return f"{self.kind} {self.name}".strip() + f" ({', '.join(facts)})"
+
+    @property
+    def place(self) -> FilterPlace:
+        protocol = int.from_bytes(self.protocol.to_bytes(2, "big"), sys.byteorder)
+        info = self.priority << 16 | protocol
+        return FilterPlace(self.index, HOOK_PARENT[self.direction], self.chain, info, self.handle, self.kind)
+
+
+def dispatcher_filter(index: int, direction: Direction, program: int = 0) -> Filter:
+    """A dispatcher's filter as it is attached. ``program``: kernel id of the dispatcher."""
+    handle, name = FILTER_HANDLES[direction], FILTER_NAME[direction]
+    return Filter(index, direction, "bpf", FILTER_PRIORITY, ETH_P_ALL, handle, name, program)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +304,25 @@ class Netlink:
         taken.
         """
         with _refused(f"interface {index}: can't attach the {direction} dispatcher"):
-            self._ip.tc("add-filter", "bpf", index, FILTER_HANDLES[direction], fd=program_fd,
-                        name=FILTER_NAME[direction], parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY,
-                        direct_action=True)  # fmt: skip
+            self._put(dispatcher_filter(index, direction), program_fd)
 
     def remove_filter(self, index: int, direction: Direction) -> None:
         with _refused(f"interface {index}: can't detach the {direction} dispatcher"):
-            self._ip.tc("del-filter", "bpf", index, FILTER_HANDLES[direction],
-                        parent=HOOK_PARENT[direction], prio=FILTER_PRIORITY)  # fmt: skip
+            self._ip.remove_filter(dispatcher_filter(index, direction).place)
+
+    def put_back(self, item: Filter, program_fd: int) -> None:
+        """Attach a BPF filter as it stood, without actions of its own."""
+        with _refused(f"interface {item.index}: can't put back the filter {item.title}"):
+            self._put(item, program_fd)
+
+    def take_off(self, item: Filter) -> None:
+        """Remove a filter, wherever it stands."""
+        with _refused(f"interface {item.index}: can't take off the filter {item.title}"):
+            self._ip.remove_filter(item.place)
+
+    def _put(self, item: Filter, program_fd: int) -> None:
+        direct, general = _DIRECT_ACTION * item.direct_action, _SKIP_SOFTWARE * (not item.in_software)
+        self._ip.add_bpf_filter(item.place, program_fd, item.name, direct, general)
 
 
 def _ways_out(route: Any) -> Iterator[int]:
@@ -334,17 +366,32 @@ def _link(message: Any) -> Link:
     )
 
 
-_Classifier = tuple[str, str, int]
-"""Kind, name and program of a filter."""
+@dataclass(frozen=True, slots=True)
+class _Classifier:
+    """What a filter's attributes say (see `Filter`)."""
+
+    kind: str
+    chain: int
+    name: str = ""
+    program: int = 0
+    direct_action: bool = False
+    in_software: bool = True
 
 
 def _classifier(message: Message) -> _Classifier:
     options = message.get_attr("TCA_OPTIONS")
-    kind = str(message.get_attr("TCA_KIND"))
+    kind, chain = str(message.get_attr("TCA_KIND")), int(message.get_attr("TCA_CHAIN") or 0)
     bpf = options if kind == "bpf" and options else None
     if bpf is None:
-        return kind, "", 0
-    return kind, str(bpf.get_attr("TCA_BPF_NAME") or ""), int(bpf.get_attr("TCA_BPF_ID") or 0)
+        return _Classifier(kind, chain)
+    return _Classifier(
+        kind,
+        chain,
+        str(bpf.get_attr("TCA_BPF_NAME") or ""),
+        int(bpf.get_attr("TCA_BPF_ID") or 0),
+        bool((bpf.get_attr("TCA_BPF_FLAGS") or 0) & _DIRECT_ACTION),
+        not (bpf.get_attr("TCA_BPF_FLAGS_GEN") or 0) & _SKIP_SOFTWARE,
+    )
 
 
 def _filter(message: Message, index: int, direction: Direction, known: dict[bytes, _Classifier]) -> Filter:
@@ -352,17 +399,20 @@ def _filter(message: Message, index: int, direction: Direction, known: dict[byte
     tail = message.tail
     if tail not in known:
         known[tail] = _classifier(message)
-    kind, name, program = known[tail]
+    found = known[tail]
     info = int(message["info"])
     return Filter(
         index=index,
-        direction=_direction(direction, name),
-        kind=kind,
+        direction=_direction(direction, found.name),
+        kind=found.kind,
         priority=info >> 16,
         protocol=int.from_bytes((info & 0xFFFF).to_bytes(2, sys.byteorder), "big"),
         handle=int(message["handle"]),
-        name=name,
-        program=program,
+        name=found.name,
+        program=found.program,
+        chain=found.chain,
+        direct_action=found.direct_action,
+        in_software=found.in_software,
     )
 
 

@@ -27,6 +27,7 @@ DEFAULT_BPFFS = Path("/sys/fs/bpf/bpfence")
 DEFAULT_STATE = Path("/var/lib/bpfence")
 GENERATION_SIZE = 8
 """The generation is the first field of the slot header, 64 bits."""
+_NEEDED = (SHAPE, ENDPOINT_COUNTERS, "header", "interfaces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,10 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One slot's pins, opened. ``shape``: hash of the programs in it."""
+    """One slot's pins, opened. ``number``: -1 for the spare. ``shape``: hash of the programs in it."""
 
     number: int
+    folder: Path
     tables: Mapping[str, Map]
     programs: Mapping[str, Program]
     shape: str
@@ -118,10 +120,17 @@ class Node:
     dispatchers: Mapping[Direction, Program]
     idle: Program
     slots: Mapping[int, Slot]
+    spare: Slot | None = None
+    """maps and programs that no slot uses (see `bpfence.loader.spare`)"""
+
+    @property
+    def word(self) -> int:
+        """As the dispatchers read it; 0: they let every packet pass."""
+        return int.from_bytes(read_array(self.maps["active"])[:8], "little")
 
     @property
     def active(self) -> Active:
-        return Active.unpack(int.from_bytes(read_array(self.maps["active"])[:8], "little"))
+        return Active.unpack(self.word)
 
     def set_active(self, active: Active, stored: Callable[[], object] | None = None) -> None:
         """The commit: one aligned store of 8 bytes, which every packet sees whole or not at all. ``stored`` is called
@@ -171,7 +180,7 @@ def open_node(pins: Pins, stack: ExitStack) -> Node | None:
     }
     idle = stack.enter_context(Program(IDLE_PROGRAM, open_pinned_fd(pins.shared(IDLE_PROGRAM))))
     slots = {number: slot for number in (0, 1) if (slot := open_slot(pins.slot(number), number, stack))}
-    return Node(pins, maps, dispatchers, idle, slots)
+    return Node(pins, maps, dispatchers, idle, slots, open_slot(pins.spare, -1, stack))
 
 
 def active_word(paths: NodePaths) -> Active:
@@ -200,8 +209,8 @@ def _check_network(state: NodeState) -> None:
 
 
 def open_slot(folder: Path, number: int, stack: ExitStack) -> Slot | None:
-    """Open a slot's pins; None when the slot was never filled."""
-    if not all((folder / name).exists() for name in (SHAPE, ENDPOINT_COUNTERS)):
+    """Open a slot's pins; None when the slot was never filled, or lacks what nobody can do without."""
+    if not all((folder / name).exists() for name in _NEEDED):
         return None
     tables: dict[str, Map] = {}
     programs: dict[str, Program] = {}
@@ -211,4 +220,4 @@ def open_slot(folder: Path, number: int, stack: ExitStack) -> Slot | None:
         else:
             tables[path.name] = stack.enter_context(open_pinned(path))
     counters = tables.pop(ENDPOINT_COUNTERS)
-    return Slot(number, tables, programs, read_array(tables.pop(SHAPE)).hex(), counters)
+    return Slot(number, folder, tables, programs, read_array(tables.pop(SHAPE)).hex(), counters)

@@ -30,7 +30,11 @@ _OWN_VARIABLES = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class AwaitsConfirmation(KernelError):  # noqa: N818 - a state, like LockHeld
-    """Another generation has to be confirmed or taken back first."""
+    """Another generation has to be confirmed or taken back first. ``generation``: which."""
+
+    def __init__(self, message: str, generation: int) -> None:
+        super().__init__(message)
+        self.generation = generation
 
 
 @dataclass(slots=True)
@@ -44,7 +48,8 @@ class Timer:
     def arm(self, paths: NodePaths, pending: PendingConfirmation) -> None:
         """Hand over what has to be done, and wait until the timer is ready for it. Raises KernelError.
 
-        INVARIANT: from here on the timer goes by node.json: it stays exactly as long as ``pending`` is in it.
+        INVARIANT: once this end is closed the timer goes by the node: it stays exactly as long as ``pending`` is in
+        node.json and its generation in force.
         """
         order = {
             "bpffs": str(paths.bpffs),
@@ -115,8 +120,9 @@ def refuse_pending(paths: NodePaths) -> None:
     pending = pending_confirmation(paths)
     if pending is not None:
         raise AwaitsConfirmation(
-            f"generation {pending.generation} waits for its confirmation ({seconds_left(pending):.1f} s left): run "
-            "`bpfence confirm` to keep it or `bpfence rollback` to take it back"
+            f"generation {pending.generation} waits for its confirmation ({max(0.0, seconds_left(pending)):.1f} s "
+            "left): run `bpfence confirm` to keep it or `bpfence rollback` to take it back",
+            pending.generation,
         )
 
 

@@ -37,6 +37,7 @@ VERIFIER_LOG = 16 << 20
 USEFUL_LINES = 12
 DATA_OUT = 65536
 _MOST_TRIES = 5
+_USUAL_MAPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,9 @@ def program_info(fd: int) -> ProgramInfo:
     """What the kernel says about the program. Raises KernelError when ``fd`` is no program."""
     if not os.readlink(f"/proc/self/fd/{fd}").endswith("bpf-prog"):
         raise KernelError(f"descriptor {fd} is not a program")
-    ids = (ctypes.c_uint32 * 64)()
-    raw = _KernelProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
-    BpfCall()(Command.OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(raw), address_of(raw)))
+    ids, raw = _kernel_info(fd, _USUAL_MAPS)
+    if raw.nr_map_ids > _USUAL_MAPS:  # somebody may bind more to it
+        ids, raw = _kernel_info(fd, raw.nr_map_ids)
     return ProgramInfo(
         raw.id,
         raw.name.decode(),
@@ -221,6 +222,13 @@ def program_info(fd: int) -> ProgramInfo:
         raw.verified_insns,
         tuple(sorted(ids[: raw.nr_map_ids])),
     )
+
+
+def _kernel_info(fd: int, maps: int) -> tuple[ctypes.Array[ctypes.c_uint32], _KernelProgramInfo]:
+    ids = (ctypes.c_uint32 * maps)()
+    raw = _KernelProgramInfo(nr_map_ids=maps, map_ids=ctypes.addressof(ids))
+    BpfCall()(Command.OBJ_GET_INFO_BY_FD, ObjectInfo(fd, ctypes.sizeof(raw), address_of(raw)))
+    return ids, raw
 
 
 def program_by_id(number: int) -> Program | None:

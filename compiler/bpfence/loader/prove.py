@@ -61,7 +61,7 @@ def _run(runner: TestRunner, probe: Probe, connections: FlowEntries) -> int:
     try:
         passed = runner.run(probe.frame) != TC_DROP
     finally:
-        if passed:
+        if passed or probe.allowed:
             connections.remove(probe.key)
     if passed != probe.allowed:
         raise KernelError(

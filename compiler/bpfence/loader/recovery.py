@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpfence.errors import KernelError
-from bpfence.loader.attach import Hooks, detach_dispatchers, own_attachments
+from bpfence.loader.attach import Hooks, detach_dispatchers, displaced_filters, own_attachments, runs_ours
 from bpfence.loader.bpffs import Pins, missing_mount
 from bpfence.loader.interfaces import read_interface_table
 from bpfence.loader.maps import read_array
@@ -30,7 +30,9 @@ def adopted_state(state: NodeState, node: Node, hooks: Hooks) -> NodeState:
     """
     if state.network:
         return state
-    if active_interfaces(node) and not own_attachments(hooks, node.program_ids):
+    ours = node.program_ids
+    serves = own_attachments(hooks, ours) or any(runs_ours(item, ours) for item in hooks.filters)
+    if active_interfaces(node) and not serves:
         raise KernelError(
             "node.json is missing, and no interface here has the dispatchers that are pinned: they may serve another "
             "network namespace; enter that one, or run `bpfence unload --force` and apply again"
@@ -40,13 +42,17 @@ def adopted_state(state: NodeState, node: Node, hooks: Hooks) -> NodeState:
 
 def detach_strays(netlink: Netlink, hooks: Hooks, node: Node, state: NodeState) -> bool:
     """Take off dispatchers that an interrupted transaction left on interfaces the active slot does not know. Whether
-    there were any.
+    there were any. When the pins of that slot are lost, nobody can tell what it knows, and all stay.
     """
+    active = node.active
+    if active.generation and active.slot not in node.slots:
+        return False
     known = active_interfaces(node)
     strays = [item for item in own_attachments(hooks, node.program_ids) if item.index not in known]
-    if strays:
-        detach_dispatchers(netlink, strays, set(state.qdiscs) - known.keys())
-    return bool(strays)
+    displaced = [item for item in displaced_filters(hooks, node.program_ids) if item.index not in known]
+    if strays or displaced:
+        detach_dispatchers(netlink, strays, set(state.qdiscs) - known.keys(), displaced)
+    return bool(strays or displaced)
 
 
 def active_interfaces(node: Node) -> dict[int, int]:

@@ -14,6 +14,7 @@ from bpfence.loader.interfaces import Discovery, own_addresses, own_tables
 from bpfence.loader.maps import read_array
 from bpfence.loader.node import Node
 from bpfence.loader.probes import Probe, make_probes
+from bpfence.loader.spare import spare_fits
 from bpfence.loader.stage import choose_slot
 from bpfence.loader.state import NodeState
 
@@ -32,11 +33,11 @@ def is_in_force(artefact: Artefact, node: Node, state: NodeState, discovery: Dis
 
 
 def fits_standby(artefact: Artefact, node: Node) -> bool:
-    """Whether the programs of the slot to fill are those of the artefact: then they were proved with these very tables,
-    apart from the interfaces.
+    """Whether the programs that the slot to fill has, or gets from the spare, are those of the artefact: then another
+    proof has seen them, for `refresh` with these very tables apart from the interfaces.
     """
     slot = node.slots.get(choose_slot(node.active))
-    return slot is not None and slot.shape == artefact.manifest.shape
+    return (slot is not None and slot.shape == artefact.manifest.shape) or spare_fits(node, artefact)
 
 
 def refreshing_probes(artefact: Artefact, discovery: Discovery, known: Mapping[int, int]) -> tuple[Probe, ...]:

@@ -22,6 +22,8 @@ from bpfence.errors import KernelError
 _REQUEST = 0x1
 _DUMP = _REQUEST | 0x300
 """NLM_F_REQUEST, and with it NLM_F_ROOT | NLM_F_MATCH"""
+_CHANGE, _NEW = _REQUEST | 0x4, 0x400 | 0x200
+"""NLM_F_REQUEST | NLM_F_ACK; NLM_F_CREATE | NLM_F_EXCL"""
 _INTERRUPTED = 0x10
 _ERROR, _DONE = 2, 3
 _MESSAGE = struct.Struct("=IHHII")
@@ -42,6 +44,18 @@ class NetlinkError(Exception):
 
 
 Reader = Callable[[bytes], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlace:
+    """Where a tc filter stands, as the kernel numbers it. ``info``: priority and protocol."""
+
+    index: int
+    parent: int
+    chain: int
+    info: int
+    handle: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,15 @@ def _attributes(data: bytes, offset: int, wanted: frozenset[int]) -> dict[int, b
 
 def _aligned(size: int) -> int:
     return (size + 3) & ~3
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    size = _ATTRIBUTE.size + len(content)
+    return _ATTRIBUTE.pack(size, kind) + content + bytes(_aligned(size) - size)
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 def _number(raw: bytes) -> int:
@@ -167,7 +190,14 @@ _NEIGHBOUR = _Form(
     ("family", "ifindex", "state", "flags", "ndm_type"),
     {"NDA_DST": (1, _address), "NDA_LLADDR": (2, _hardware), "NDA_MASTER": (9, _number)},
 )
-_BPF = _Form(attributes={"TCA_BPF_NAME": (7, _text), "TCA_BPF_ID": (11, _number)})
+_BPF = _Form(
+    attributes={
+        "TCA_BPF_NAME": (7, _text),
+        "TCA_BPF_FLAGS": (8, _number),
+        "TCA_BPF_FLAGS_GEN": (9, _number),
+        "TCA_BPF_ID": (11, _number),
+    }
+)
 _QUEUE = _Form(struct.Struct("=I"), ("qlen",))
 _STATISTICS = _Form(attributes={"TCA_STATS_QUEUE": (3, partial(Message, _QUEUE))})
 _TRAFFIC = _Form(
@@ -177,6 +207,7 @@ _TRAFFIC = _Form(
         "TCA_KIND": (1, _text),
         "TCA_OPTIONS": (2, partial(Message, _BPF)),
         "TCA_STATS2": (7, partial(Message, _STATISTICS)),
+        "TCA_CHAIN": (11, _number),
     },
 )
 
@@ -259,6 +290,23 @@ class RouteSocket:
 
     def get_filters(self, index: int, parent: int) -> list[Message]:
         return self._dump(46, _TRAFFIC, _TRAFFIC.head.pack(0, index, 0, parent, 0))
+
+    def add_bpf_filter(self, place: FilterPlace, program_fd: int, name: str, flags: int, general_flags: int) -> None:
+        """A filter where none is."""
+        numbers = ((6, program_fd), (8, flags), (9, general_flags))
+        options = _attribute(7, name.encode() + b"\0") + b"".join(_attribute(key, _word(one)) for key, one in numbers)
+        self._change_filter(44, place, _NEW, _attribute(2, options))
+
+    def remove_filter(self, place: FilterPlace) -> None:
+        """Just this one."""
+        self._change_filter(45, place, 0, b"")
+
+    def _change_filter(self, kind: int, place: FilterPlace, flags: int, rest: bytes) -> None:
+        if self._remembered is not None:
+            self._remembered.clear()
+        head = _TRAFFIC.head.pack(0, place.index, place.handle, place.parent, place.info)
+        attributes = _attribute(1, place.kind.encode() + b"\0") + _attribute(11, _word(place.chain)) + rest
+        self._ask(kind, _TRAFFIC, head + attributes, _CHANGE | flags)
 
     def get_tcp_sockets(self, family: int, states: int) -> list[Message]:
         """TCP sockets; ``states``: a bit for each that is wanted. Addresses and ports are bytes, in network order."""

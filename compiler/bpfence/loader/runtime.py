@@ -38,7 +38,7 @@ def create_runtime(pins: Pins, dispatcher_text: str, undo: ExitStack, stack: Exi
     _let_hosts_pass(pins)
     # INVARIANT: last, because it says that the rest is complete (see `Pins.exist`)
     with create_array(RUNTIME, 32) as made:
-        write_array(made, _hash(dispatcher_text))
+        write_array(made, text_hash(dispatcher_text))
         pin(made.fd, pins.shared(RUNTIME))
     node = open_node(pins, stack)
     if node is None:
@@ -59,13 +59,13 @@ def _let_hosts_pass(pins: Pins) -> None:
 def check_runtime(pins: Pins, dispatcher_text: str) -> None:
     """Raise KernelError when the dispatchers in the kernel are not those that an artefact was made for."""
     with open_pinned(pins.shared(RUNTIME)) as pinned:
-        if read_array(pinned) != _hash(dispatcher_text):
+        if read_array(pinned) != text_hash(dispatcher_text):
             raise KernelError(
                 "what is loaded is of another bpfence version; its dispatchers are not replaced while they serve: "
                 "run `bpfence unload`, then apply again"
             )
 
 
-def _hash(text: str) -> bytes:
-    """Of the code alone: a comment, the tool's version among them, changes nothing in the kernel."""
+def text_hash(text: str) -> bytes:
+    """The name of dispatchers: a hash of the code alone. A comment, the tool's version among them, changes nothing."""
     return hashlib.sha256(_COMMENT.sub("", text).encode()).digest()

@@ -8,30 +8,25 @@ stack, so a failure leaves the slot's earlier content as it was.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from bpfence.emit.artefact import Artefact
 from bpfence.emit.folder import check_hashes
 from bpfence.emit.program import (
-    ENDPOINT_COUNTERS,
     HOST_PROGRAMS,
-    SHARED_BY_SLOTS,
     SLOT_PROGRAMS,
-    XDP_PROGRAMS,
-    slot_programs,
 )
 from bpfence.errors import KernelError
-from bpfence.loader.bpffs import SHAPE, Pins, make_folder, program_place, remove_tree
-from bpfence.loader.counts import clear_counts, create_endpoint_counters, raw_counts, write_counts
-from bpfence.loader.kernel import kernel_hz
-from bpfence.loader.maps import Map, create_array, pin, prog_array_get, prog_array_set, read_array, write_array
+from bpfence.loader.bpffs import Pins, program_place, remove_tree
+from bpfence.loader.counts import clear_counts, raw_counts, write_counts
+from bpfence.loader.maps import Map, prog_array_get, prog_array_set, read_array, write_array
 from bpfence.loader.node import Active, Node, Slot, open_slot
 from bpfence.loader.objects import ObjectStore
-from bpfence.loader.programs import SCHED_CLS, XDP, Program, load_programs, pin_programs
+from bpfence.loader.programs import Program
+from bpfence.loader.slot_pins import make_slot_pins, same_shape
+from bpfence.loader.spare import spare_fits, take_spare
 from bpfence.plan.plan import Features, Geometry, Plan
 
 
@@ -86,14 +81,6 @@ def stage(
     return _replace(node, number, (artefact, store or ObjectStore()), images, undo, stack)
 
 
-def same_shape(slot: Slot, artefact: Artefact) -> bool:
-    """Whether the slot's programs and tables can take the artefact: then only bytes are written."""
-    sizes = {name: table.info.value_size for name, table in slot.tables.items()}
-    wanted = {entry.name: entry.size for entry in artefact.manifest.tables}
-    programs = {name for names in slot_programs(Features(**artefact.manifest.features)).values() for name in names}
-    return slot.shape == artefact.manifest.shape and sizes == wanted and set(slot.programs) == programs
-
-
 def _refill(node: Node, slot: Slot, images: dict[str, bytes], undo: ExitStack) -> Staged:
     """Only bytes, and only those of tables that differ."""
     generation = slot.generation
@@ -122,18 +109,16 @@ def _replace(
     undo: ExitStack,
     stack: ExitStack,
 ) -> Staged:
-    """New maps and programs, made beside the slot's old pins; these step aside until the commit."""
+    """The spare or new maps and programs, beside the slot's old pins; these step aside until the commit."""
     pins = node.pins
     artefact, store = made
     folder, place, aside = pins.staging(number), pins.slot(number), pins.retired(number)
-    make_folder(folder)
-    undo.callback(remove_tree, folder)
-    for name, image in images.items():
-        _make_table(folder / name, name, image)
-    with create_endpoint_counters(Geometry(**artefact.manifest.geometry)) as made_counters:
-        pin(made_counters.fd, folder / ENDPOINT_COUNTERS)
-    _load(pins, folder, artefact, store)
-    _make_table(folder / SHAPE, SHAPE, bytes.fromhex(artefact.manifest.shape))
+    spare = node.spare if spare_fits(node, artefact) else None
+    if spare is not None:
+        take_spare(spare, folder, images, undo)
+    else:
+        undo.callback(remove_tree, folder)
+        make_slot_pins(folder, pins, artefact, images, store)
     remove_tree(aside)
     if place.exists():
         place.rename(aside)
@@ -143,24 +128,8 @@ def _replace(
     slot = open_slot(place, number, stack)
     assert slot is not None  # its pins were made above
     _set_programs(node, slot, undo)
-    return Staged(slot, False, len(slot.programs), sum(len(image) for image in images.values()))
-
-
-def _make_table(path: Path, name: str, image: bytes) -> None:
-    with create_array(name, len(image)) as table:
-        write_array(table, image)
-        pin(table.fd, path)
-
-
-def _load(pins: Pins, folder: Path, artefact: Artefact, store: ObjectStore) -> None:
-    """Compile, load and pin the slot's programs, bound to the slot's tables and the shared maps."""
-    maps = {entry.name: folder / entry.name for entry in artefact.manifest.tables}
-    maps |= {name: pins.shared(name) for name in SHARED_BY_SLOTS}
-    maps[ENDPOINT_COUNTERS] = folder / ENDPOINT_COUNTERS
-    for file, functions in slot_programs(Features(**artefact.manifest.features)).items():
-        kind = XDP if functions == XDP_PROGRAMS else SCHED_CLS
-        programs = load_programs(artefact.programs[file], functions, maps, {"HZ": kernel_hz()}, store, kind)
-        pin_programs(programs, {name: folder / name for name in programs})
+    loaded = 0 if spare is not None else len(slot.programs)
+    return Staged(slot, spare is not None, loaded, sum(len(image) for image in images.values()))
 
 
 def _set_programs(node: Node, slot: Slot, undo: ExitStack) -> None:
@@ -188,7 +157,6 @@ def _put_program(programs: Map, index: int, program: Program | None) -> None:
 
 def drop_leftovers(pins: Pins) -> None:
     """Pins that an interrupted transaction left beside the slots."""
-    for number in (0, 1):
-        for folder in (pins.staging(number), pins.retired(number)):
-            if folder.is_dir():
-                shutil.rmtree(folder)
+    for folder in pins.slots:
+        if folder not in (pins.slot(0), pins.slot(1), pins.spare):
+            remove_tree(folder)

@@ -35,21 +35,22 @@ _MEMBARRIER_GLOBAL = 1
 class Standby:
     """The slot that is not in force, taken back from the dispatchers. `wait` before it is touched.
 
-    ``undo`` gives the slot back.
+    Making one waits until `GRACE_SECONDS` after the last commit, which ``state`` knows; ``undo`` gives the slot back.
     """
 
-    def __init__(self, node: Node, undo: ExitStack) -> None:
+    def __init__(self, node: Node, state: NodeState, undo: ExitStack) -> None:
+        _sleep_until(state.committed + GRACE_SECONDS, GRACE_SECONDS)
+        self._state = state
         generation = self._generation = node.active.generation
         number = node.withdraw_standby()
         undo.callback(node.restore_standby, number, generation)
 
-    def wait(self, state: NodeState, netlink: Netlink) -> None:
+    def wait(self, netlink: Netlink) -> None:
         """Return when the slot may be filled and its generation's successor be numbered. Raises KernelError."""
         wait_for_programs()
-        _sleep_until(state.committed + GRACE_SECONDS, GRACE_SECONDS)
         if self._generation:
             # who has lost count of the commits knows only that the one before the last is over
-            _wait_for_queues(state.committed_before or _now(), netlink)
+            _wait_for_queues(self._state.committed_before or _now(), netlink)
 
 
 def wait_for_programs() -> None:

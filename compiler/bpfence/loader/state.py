@@ -31,12 +31,21 @@ class _Model(BaseModel):
 
 
 class AttachedInterface(_Model):
-    """An interface that carries our dispatchers. ``xdp``: the mode of the one before the stack, empty for none."""
+    """An interface that carries our dispatchers. ``xdp``: the mode of the one before the stack, empty for none.
+    ``hardware``: the address of a workload's interface.
+    """
 
     index: int
     name: str
     endpoint: str
     xdp: str = ""
+    hardware: str = ""
+
+
+class _Content(BaseModel):
+    """As much of a manifest as says which artefact it is of."""
+
+    content: str
 
 
 class GenerationRecord(_Model):
@@ -60,6 +69,12 @@ class GenerationRecord(_Model):
     confirmed: float = 0.0
     tags: dict[str, str] = {}
     """program -> its tag, the kernel's hash over the instructions, when the generation came into force"""
+    ids: dict[str, int] = {}
+    """pin -> the kernel's number of its program or map, at the same moment"""
+    mark: int = 0
+    """what packets carry while it is in force (see `Active.number`), 0 when nobody wrote it down"""
+    addresses: tuple[str, ...] = ()
+    """the node's own addresses that were found then, on a node with policies of hosts"""
 
 
 class PendingConfirmation(_Model):
@@ -184,12 +199,17 @@ class StateFolder:
                 "`bpfence unload --force` takes it off, so that it can be applied again"
             ) from error
 
-    def discard_damaged(self) -> None:
-        """Remove node.json when it can't be understood: for a node where nothing is loaded that it could describe."""
+    def discard_damaged(self, *, loaded: bool) -> None:
+        """Remove node.json when it can't be understood. ``loaded``: whether something may be in force; if not, the
+        artefacts, which nothing else tells of, go with it.
+        """
         try:
             self.read()
         except KernelError:
             (self.root / "node.json").unlink(missing_ok=True)
+            if not loaded:
+                _remove_tree(self.root / "generations")
+                self.ensure()
 
     def write(self, state: NodeState, *, durable: bool = False) -> None:
         """Replace node.json in one step: a reader or a crash of the process sees the old text or the new.
@@ -209,13 +229,15 @@ class StateFolder:
             fresh.unlink(missing_ok=True)
             raise
 
-    def link_generation(self, old: int, new: int) -> bool:
-        """Give a generation the artefact files of another, without a copy. False when that can't be, with nothing
-        there.
+    def link_generation(self, old: int, new: int, content: str) -> bool:
+        """Give a generation the artefact files of another, without a copy, if they are those of this content. False
+        when they are not or can't be linked, with nothing there.
         """
         source, target = self.generation(old), self.generation(new)
         self.forget(new)
         try:
+            if _Content.model_validate_json((source / _MANIFEST).read_bytes()).content != content:
+                return False
             for path in sorted(source.rglob("*"), key=lambda one: (one.name == _MANIFEST, one)):
                 place = target / path.relative_to(source)
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -223,8 +245,8 @@ class StateFolder:
                     os.link(path, place, follow_symlinks=False)
             if (target / _MANIFEST).is_file():
                 return True
-        except OSError:
-            pass  # another file system, no hard links: the files are written instead
+        except (OSError, ValidationError):
+            pass  # another file system, no hard links, damaged: the files are written instead
         self.forget(new)
         return False
 
@@ -269,7 +291,8 @@ class StateFolder:
 
 @contextmanager
 def locked_folder(folder: StateFolder, wait: float = 0.0) -> Iterator[None]:
-    """Hold the node's lock for the block. The folder is made when missing, and goes again when nothing is kept in it.
+    """Hold the node's lock for the block. The folder is made when missing, and goes again when it has neither node.json
+    nor a generation's artefact: node.json can be lost while something is in force, and the artefact is what is left.
 
     ``wait``: seconds to wait for another holder. Raises LockHeld, KernelError.
     """
@@ -290,7 +313,7 @@ def locked_folder(folder: StateFolder, wait: float = 0.0) -> Iterator[None]:
             folder.ensure()
             yield
         finally:
-            if not folder.in_use:
+            if not folder.in_use and not folder.kept():
                 folder.remove()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bpfence.emit.artefact import EndpointEntry, TableEntry
-from bpfence.loader.attach import Attachment, named_attachments, own_attachments, survey_hooks
+from bpfence.errors import KernelError
+from bpfence.loader.attach import Attachment, Hooks, named_attachments, own_attachments, runs_ours, survey_hooks
 from bpfence.loader.bpffs import WORKLOAD_DIRECTIONS
 from bpfence.loader.connections import ConnectionsFill, connections_fill
 from bpfence.loader.counts import Counts, endpoint_counts, shared_counts, slot_counts, sum_counts
@@ -16,10 +18,11 @@ from bpfence.loader.host_status import HostFacts, HostStatus, host_statuses
 from bpfence.loader.interfaces import read_interface_table
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.maps import read_array
+from bpfence.loader.namespaces import current_inode
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Node, NodePaths, Slot, check_same_network, open_node
 from bpfence.loader.refusals import node_refusals
-from bpfence.loader.state import NodeState, PendingConfirmation
+from bpfence.loader.state import NodeState, PendingConfirmation, boot_id
 from bpfence.plan.layout import PASSING
 
 
@@ -96,9 +99,13 @@ def read_status(paths: NodePaths) -> StatusReport:
     with ExitStack() as stack:
         node = open_node(paths.pins, stack)
         if node is None or not node.active.generation:
-            return StatusReport(loaded=False, warnings=_lost(node, stack.enter_context(Netlink())))
+            return _not_loaded(paths, node, stack.enter_context(Netlink()))
         state = paths.folder.read()
         check_same_network(node, state)
+        if node.active.slot not in node.slots:
+            raise KernelError(
+                f"generation {node.active.generation} is in force, but the pins of its slot are gone; apply again"
+            )
         return _read(paths, node, state, stack.enter_context(Netlink()))
 
 
@@ -136,15 +143,36 @@ def _read(paths: NodePaths, node: Node, state: NodeState, netlink: Netlink) -> S
         passed=passed,
         drops=drops,
         standby=other.generation if other else 0,
-        drift=(*((problem,) if problem and manifest else ()), *drift.lines),
-        warnings=(*((problem,) if problem and not manifest else ()), *drift.warnings, *_crowd(connections)),
+        drift=(*((problem,) if problem else ()), *drift.lines),
+        warnings=(*drift.warnings, *_crowd(connections)),
         pending=state.pending if state.pending and state.pending.generation == active.generation else None,
     )
 
 
-def _lost(node: Node | None, netlink: Netlink) -> tuple[str, ...]:
-    """Dispatchers that stand at hooks though nothing is in force: they go on with what their slot had last."""
+def _not_loaded(paths: NodePaths, node: Node | None, netlink: Netlink) -> StatusReport:
+    """Dispatchers that stand here all the same are a difference when something was in force since the last boot."""
+    try:
+        state = paths.folder.read()
+    except KernelError:
+        state = NodeState()
+    had = bool(state.generations) and (state.boot, state.network) == (boot_id(), current_inode())
     hooks = survey_hooks(netlink)
+    lost = _lost(node, hooks)
+    if node is None:
+        return StatusReport(loaded=False, drift=lost if had else (), warnings=() if had else lost)
+    return StatusReport(loaded=False, drift=tuple(_open(node, hooks, had)), warnings=lost)
+
+
+def _open(node: Node, hooks: Hooks, had: bool) -> Iterator[str]:
+    """Our own dispatchers, for which nothing is in force."""
+    if node.word:
+        yield f"the word that says what is in force has bits without a meaning: {node.word:#x}"
+    elif had and any(runs_ours(item, node.program_ids) for item in hooks.filters):
+        yield "nothing is in force though dispatchers stand here: every packet passes; apply again"
+
+
+def _lost(node: Node | None, hooks: Hooks) -> tuple[str, ...]:
+    """Dispatchers that stand at hooks though nothing is in force: they go on with what their slot had last."""
     ours = own_attachments(hooks, node.program_ids) if node else frozenset()
     indices = sorted({item.index for item in named_attachments(hooks) - ours})
     return tuple(

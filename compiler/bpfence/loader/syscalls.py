@@ -36,6 +36,7 @@ class Command(IntEnum):
     OBJ_GET = 7
     PROG_TEST_RUN = 10
     PROG_GET_FD_BY_ID = 13
+    MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
     MAP_LOOKUP_BATCH = 24
@@ -142,7 +143,7 @@ class ProgramQuery(ctypes.Structure):
 
 
 class ProgramById(ctypes.Structure):
-    """Arguments of PROG_GET_FD_BY_ID."""
+    """Arguments of PROG_GET_FD_BY_ID and MAP_GET_FD_BY_ID."""
 
     _fields_ = (
         ("prog_id", ctypes.c_uint32),

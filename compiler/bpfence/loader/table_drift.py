@@ -16,10 +16,20 @@ import numpy as np
 from bpfence.emit.artefact import Manifest, TableEntry
 from bpfence.errors import BudgetError
 from bpfence.loader.host_interfaces import HostInterface
-from bpfence.loader.interfaces import EndpointInterface, PlacedInterface, interface_table
+from bpfence.loader.host_status import table_addresses
+from bpfence.loader.interfaces import (
+    Discovery,
+    EndpointInterface,
+    PlacedInterface,
+    interface_table,
+    own_addresses,
+    place_interfaces,
+    read_interface_table,
+)
 from bpfence.loader.maps import Map, read_array
 from bpfence.loader.node import GENERATION_SIZE, Slot
 from bpfence.loader.state import GenerationRecord
+from bpfence.plan.hosts import local_table
 
 FACTS_OF_THE_NODE = ("interfaces", "local_addresses")
 """Tables that the loader fills."""
@@ -59,7 +69,6 @@ class SlotTables:
 
     images: Mapping[str, bytes]
     drift: tuple[TableDrift, ...]
-    header_generation: int
 
 
 def read_tables(slot: Slot, manifest: Manifest, folder: Path, record: GenerationRecord | None) -> SlotTables:
@@ -78,7 +87,7 @@ def read_tables(slot: Slot, manifest: Manifest, folder: Path, record: Generation
             continue
         images[entry.name] = bytes(GENERATION_SIZE) + image[GENERATION_SIZE:] if entry.name == "header" else image
         drift += _content(entry, images[entry.name], manifest, folder, record)
-    return SlotTables(images, tuple(drift), slot.generation)
+    return SlotTables(images, tuple(drift))
 
 
 def _properties(entry: TableEntry, table: Map) -> Iterable[TableDrift]:
@@ -90,7 +99,12 @@ def _content(
     entry: TableEntry, image: bytes, manifest: Manifest, folder: Path, record: GenerationRecord | None
 ) -> Iterable[TableDrift]:
     if entry.name in FACTS_OF_THE_NODE:
-        wanted = _interfaces(manifest, record) if entry.name == "interfaces" else None
+        applied = _interfaces if entry.name == "interfaces" else _local_addresses
+        try:
+            wanted: bytes | None = applied(image, manifest, record)
+        except BudgetError:
+            wanted = None
+            yield TableDrift(entry.name, problem="has entries where no program finds them")
     elif hashlib.sha256(image).hexdigest() == entry.sha256:
         return
     else:
@@ -112,14 +126,22 @@ def _kept(path: Path, entry: TableEntry) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == entry.sha256 else None
 
 
-def _interfaces(manifest: Manifest, record: GenerationRecord | None) -> bytes | None:
-    """The table as the generation was applied, by what was written down then; None when that is not known."""
+def _interfaces(image: bytes, manifest: Manifest, record: GenerationRecord | None) -> bytes:
+    """The table as the generation was applied, by what was written down then. When that is not known, with what the
+    image has, each entry where programs look for it. Raises BudgetError.
+    """
+    slots = manifest.geometry["interfaces"]
     if record is None:
-        return None
-    try:
-        return interface_table(applied_interfaces(manifest, record), manifest.geometry["interfaces"])
-    except BudgetError:
-        return None
+        return place_interfaces(read_interface_table(image), slots)
+    return interface_table(applied_interfaces(manifest, record), slots)
+
+
+def _local_addresses(image: bytes, manifest: Manifest, record: GenerationRecord | None) -> bytes:
+    """The same of the node's own addresses."""
+    own = table_addresses(image)
+    if record is not None and record.addresses:
+        own = own_addresses(manifest, Discovery((), (), addresses=record.addresses))
+    return local_table(own, manifest.geometry["local_addresses"])
 
 
 def applied_interfaces(manifest: Manifest, record: GenerationRecord) -> tuple[PlacedInterface, ...]:

@@ -15,33 +15,36 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bpfence.collection import collection_paused
 from bpfence.emit.artefact import Artefact, Manifest
 from bpfence.errors import BpfenceError, KernelError
+from bpfence.loader.apply_report import ApplyReport, ApplySettings
 from bpfence.loader.attach import (
     Attachment,
     Hooks,
     attach_dispatchers,
     detach_dispatchers,
+    displaced_filters,
     foreign_filters,
     own_attachments,
     refuse_conflicts,
     refuse_xdp_conflicts,
+    replaced_filters,
     survey_hooks,
 )
 from bpfence.loader.bpffs import XDP_HOOK, ensure_root, missing_mount
 from bpfence.loader.counts import slot_counts, sum_counts
-from bpfence.loader.drift import program_tags
 from bpfence.loader.guard import refuse_lock_out
+from bpfence.loader.in_force import refuse_other
 from bpfence.loader.interfaces import Discovery, discover, own_tables
 from bpfence.loader.interrupts import Interrupts, deferred_interrupts
 from bpfence.loader.kept import kept_artefact
 from bpfence.loader.kernel import require_root
-from bpfence.loader.netlink import Netlink
+from bpfence.loader.known_interfaces import known_interfaces
+from bpfence.loader.netlink import Filter, Netlink
 from bpfence.loader.node import Node, NodePaths, check_same_network, open_node
 from bpfence.loader.objects import ObjectStore
 from bpfence.loader.pending import (
@@ -52,12 +55,15 @@ from bpfence.loader.pending import (
     start_timer,
 )
 from bpfence.loader.probe_flows import drop_probe_flows
+from bpfence.loader.probes import Probe
 from bpfence.loader.prove import Proof, prove
 from bpfence.loader.ready import Ready, make_ready, nothing_ready
 from bpfence.loader.recovery import active_interfaces, adopted_state, detach_strays, new_state
 from bpfence.loader.refresh import fits_standby, is_in_force, refreshing_probes
-from bpfence.loader.refusals import node_refusals
+from bpfence.loader.refusals import node_refusals, told_with
 from bpfence.loader.runtime import check_runtime, create_runtime
+from bpfence.loader.serving import kernel_ids, program_tags
+from bpfence.loader.spare import provide_spare
 from bpfence.loader.stage import Staged, check_artefact, choose_slot, drop_leftovers, stage
 from bpfence.loader.standby import Standby
 from bpfence.loader.state import (
@@ -68,60 +74,11 @@ from bpfence.loader.state import (
     PendingConfirmation,
     StateFolder,
     locked_folder,
-    user_name,
 )
 from bpfence.loader.unload import unload_locked
 from bpfence.timing import Stopwatch
 
-if TYPE_CHECKING:
-    from bpfence.loader.expected import Expected
-
-
-@dataclass(frozen=True, slots=True)
-class ApplySettings:
-    """``dry_run``: everything up to and including the proof, then undo. ``force``: the lock-out guard lets it pass.
-    ``repeats``: the earlier generation whose artefact this is; ``takes_back``: the generation that it is brought back
-    in place of. ``confirm_within``: seconds until it is taken back unless it is confirmed, 0 for never. ``refreshes``:
-    the artefact is the one in force, only the node has changed. ``by``: who wants it. ``wait``: seconds to wait for
-    another transaction. ``expected``: the node as a change plan found it; another one is refused.
-    """
-
-    paths: NodePaths = field(default_factory=NodePaths)
-    dry_run: bool = False
-    force: bool = False
-    repeats: int = 0
-    takes_back: int = 0
-    confirm_within: float = 0.0
-    refreshes: bool = False
-    by: str = field(default_factory=user_name)
-    wait: float = 0.0
-    expected: Expected | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyReport:
-    """What a transaction did. Interfaces are given as ``name (endpoint)``; ``before``: generation that was in
-    force, 0 for none.
-    """
-
-    generation: int
-    before: int
-    slot: int
-    dry_run: bool
-    shape_reused: bool
-    programs_loaded: int
-    table_bytes: int
-    probes: dict[str, int]
-    attached: tuple[str, ...]
-    detached: tuple[str, ...]
-    endpoints: int
-    policies: int
-    policies_added: tuple[str, ...]
-    policies_removed: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
-    pending: PendingConfirmation | None = None
-    """what happens unless the generation is confirmed"""
+__all__ = ["ApplyReport", "ApplySettings", "apply", "refresh", "settled_node", "take_back", "transact"]
 
 
 @dataclass(slots=True)
@@ -143,6 +100,7 @@ class _Transaction:
     timer: Timer | None
     ready: Ready
     pending: PendingConfirmation | None = None
+    programs_ahead: int = 0
 
     def write_state(self, *, durable: bool = False, **changes: object) -> None:
         changed = self.state.model_copy(update=changes)
@@ -164,6 +122,8 @@ def apply(artefact: Artefact, settings: ApplySettings, watch: Stopwatch | None =
         require_root()
         check_artefact(artefact)
     with settled_node(settings) as late:
+        if settings.replaces is not None:
+            refuse_other(settings.paths, settings.replaces)
         report = transact(artefact, settings, watch)
     return replace(report, warnings=(*late, *report.warnings))
 
@@ -173,24 +133,25 @@ def settled_node(settings: ApplySettings) -> Iterator[tuple[str, ...]]:
     """Hold the lock of a node where nothing waits for a confirmation. Gives a line for what was taken back because
     its confirmation was overdue. Raises LockHeld, and KernelError while a confirmation is not overdue.
     """
-    late: tuple[str, ...] = ()
-    while True:
-        with locked_folder(settings.paths.folder, settings.wait):
-            if not settings.paths.pins.exist:
-                settings.paths.folder.discard_damaged()
-            overdue = overdue_confirmation(settings.paths)
-            if overdue is None:
-                refuse_pending(settings.paths)
-                yield late
-                return
-            if settings.dry_run:
-                raise KernelError(
-                    f"generation {overdue.generation} was not confirmed in time and is still in force; "
-                    "run `bpfence rollback` first"
-                )
-            take_back(settings.paths, overdue)
-        # taking back may have removed the folder and the lock with it: start again
-        late = (f"generation {overdue.generation} was not confirmed in time and has been taken back first",)
+    late: list[str] = []
+    with told_with(late), node_refusals():
+        while True:
+            with locked_folder(settings.paths.folder, settings.wait):
+                if not settings.paths.pins.exist:
+                    settings.paths.folder.discard_damaged(loaded=False)
+                overdue = overdue_confirmation(settings.paths)
+                if overdue is None:
+                    refuse_pending(settings.paths)
+                    yield tuple(late)
+                    return
+                if settings.dry_run:
+                    raise KernelError(
+                        f"generation {overdue.generation} was not confirmed in time and is still in force; "
+                        "run `bpfence rollback` first"
+                    )
+                take_back(settings.paths, overdue)
+            # taking back may have removed the folder and the lock with it: start again
+            late.append(f"generation {overdue.generation} was not confirmed in time and has been taken back first")
 
 
 def take_back(paths: NodePaths, pending: PendingConfirmation, artefact: Artefact | None = None) -> None:
@@ -229,15 +190,21 @@ def transact(artefact: Artefact, settings: ApplySettings, watch: Stopwatch) -> A
 @node_refusals()
 def refresh(artefact: Artefact, settings: ApplySettings) -> ApplyReport | None:
     """Follow the node: the artefact in force anew, for the interfaces and addresses that there are now. None when
-    nothing has changed. Raises BpfenceError, among others `AwaitsConfirmation`; the node is then as it was.
+    nothing has changed. Raises BpfenceError, among others `NoLongerInForce`, and `AwaitsConfirmation` while a
+    confirmation is not settled; the node is then as it was.
 
-    The artefact is one that was applied before: it is not checked again.
+    INVARIANT: the artefact is the one in force, which a transaction has checked, proved and asked the guard about: that
+    is why none of it is done again.
     """
     settings = replace(settings, refreshes=True)
-    with settled_node(settings), _begun(artefact, settings, Stopwatch()) as t:
-        if is_in_force(artefact, t.node, t.state, t.discovery) and not _missing(t) and not _retired(t):
-            return None
-        return _run(t)
+    with locked_folder(settings.paths.folder, settings.wait):
+        refuse_pending(settings.paths)
+        refuse_other(settings.paths, (artefact.manifest.content,))
+        with _begun(artefact, settings, Stopwatch()) as t:
+            moved = _missing(t) or _retired(t) or _displaced(t)
+            if is_in_force(artefact, t.node, t.state, t.discovery) and not moved:
+                return None
+            return _run(t)
 
 
 @contextmanager
@@ -279,14 +246,14 @@ def _prepare(
     netlink = stack.enter_context(Netlink())
     with watch.stage("kernel"), netlink.remembering():
         state = folder.read()
-        discovery = discover(artefact.manifest, netlink)
-        own_tables(artefact.manifest, discovery)
         node = open_node(pins, stack)
         check_same_network(node, state)
+        hooks = survey_hooks(netlink)
+        discovery = discover(artefact.manifest, netlink, known_interfaces(node, state, hooks, folder))
+        own_tables(artefact.manifest, discovery)
         # what only follows the node's interfaces is in force already
         if not settings.force and not settings.refreshes:
             refuse_lock_out(artefact, discovery, netlink, os.environ, lambda: _in_force(folder, node))
-        hooks = survey_hooks(netlink)
         if settings.expected is not None:
             settings.expected.refuse_moved(settings.paths, node, state, hooks, netlink, discovery)
         ours = node.program_ids if node else {}
@@ -314,14 +281,15 @@ def _prepare(
 def _run(t: _Transaction) -> ApplyReport:
     """Stage, prove, attach, commit, tidy up."""
     active = t.node.active
-    before = t.ready.manifest_of(t.settings.paths.folder, active.generation)
+    earlier = t.ready.manifest_of
+    before = t.artefact.manifest if t.settings.refreshes else earlier(t.settings.paths.folder, active.generation)
     with t.watch.stage("kernel"):
-        standby = Standby(t.node, t.undo)
+        standby = Standby(t.node, t.state, t.undo)
         if t.settings.refreshes and fits_standby(t.artefact, t.node):
             probes = refreshing_probes(t.artefact, t.discovery, active_interfaces(t.node))
         else:
             probes = t.ready.probes.for_node(t.discovery, proved=fits_standby(t.artefact, t.node))
-        standby.wait(t.state, t.netlink)
+        standby.wait(t.netlink)
         own = own_tables(t.artefact.manifest, t.discovery)
         store = ObjectStore(t.settings.paths.folder.objects)
         number = choose_slot(active)
@@ -344,6 +312,8 @@ def _run(t: _Transaction) -> ApplyReport:
     if not t.settings.dry_run:
         with t.watch.stage("tidy"):
             late = (*late, *_tidy(t, retired, generation))
+        with t.watch.stage("spare"):
+            late = (*late, *_provide_spare(t, staged, {**t.artefact.tables, **own}, probes, store))
     return _report(t, staged, (generation, active.generation), before, (missing, retired), late, proof.sent)
 
 
@@ -368,26 +338,32 @@ def _attach(t: _Transaction, missing: frozenset[Attachment], proof: Proof) -> tu
     def record(index: int) -> None:
         t.write_state(qdiscs=tuple(sorted({*t.state.qdiscs, index})))
 
-    programs = {direction: program.fd for direction, program in t.node.dispatchers.items()}
-    return attach_dispatchers(t.netlink, missing, t.hooks, programs, t.undo, record)
+    places = _indices(t.discovery)
+    displaced = [item for item in _displaced(t) if item.index in places]
+    with replaced_filters(t.netlink, displaced, t.node.dispatchers, t.undo):
+        return attach_dispatchers(t.netlink, missing, t.hooks, t.node.dispatchers, t.undo, record)
 
 
 def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     """Write down what comes into force, then bring it into force with one store."""
     folder, manifest = t.settings.paths.folder, t.artefact.manifest
     t.undo.callback(folder.forget, generation)
-    if not (t.settings.refreshes and folder.link_generation(t.node.active.generation, generation)):
+    if not (t.settings.refreshes and folder.link_generation(t.node.active.generation, generation, manifest.content)):
         t.ready.place(folder, generation)
     xdp = _xdp_modes(t) if any(XDP_HOOK in one.directions for one in t.discovery.places) else {}
     interfaces = tuple(
-        AttachedInterface(index=one.index, name=one.name, endpoint=one.title, xdp=xdp.get(one.index, ""))
+        AttachedInterface(
+            index=one.index, name=one.name, endpoint=one.title, xdp=xdp.get(one.index, ""), hardware=one.hardware
+        )
         for one in t.discovery.places
     )
     before = t.node.active.generation
+    coming = t.node.active.successor(generation, staged.slot.number)
     record = GenerationRecord(
         number=generation, since=time.time(), content=manifest.content, shape=manifest.shape,
         slot=staged.slot.number, interfaces=interfaces, repeats=t.settings.repeats, takes_back=t.settings.takes_back,
-        refreshes=before if t.settings.refreshes else 0, by=t.settings.by, tags=program_tags(t.node, staged.slot)
+        refreshes=before if t.settings.refreshes else 0, by=t.settings.by, tags=program_tags(t.node, staged.slot),
+        ids=kernel_ids(t.node, staged.slot), mark=coming.number, addresses=t.discovery.addresses
     )  # fmt: skip
     # a record beyond it was written by a command that died before its commit
     on_disk = folder.kept()
@@ -404,7 +380,7 @@ def _commit(t: _Transaction, staged: Staged, generation: int) -> None:
     t.write_state(durable=not t.settings.refreshes, **known)
     staged.slot.set_generation(generation)
     # once the word is stored, undoing would destroy what is in force
-    t.node.set_active(t.node.active.successor(generation, staged.slot.number), t.undo.pop_all)
+    t.node.set_active(coming, t.undo.pop_all)
 
 
 def _still_pending(state: NodeState, before: int) -> PendingConfirmation | None:
@@ -432,7 +408,9 @@ def _armed(t: _Transaction, generation: int, before: int) -> PendingConfirmation
 def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> tuple[str, ...]:
     """What the new generation no longer needs. It is in force already: a failure here is told, not undone."""
     try:
-        gone = detach_dispatchers(t.netlink, retired, set(t.state.qdiscs) - _indices(t.discovery))
+        places = _indices(t.discovery)
+        strays = [item for item in _displaced(t) if item.index not in places]
+        gone = detach_dispatchers(t.netlink, retired, set(t.state.qdiscs) - places, strays)
         there = t.netlink.ingress_qdiscs()  # those of interfaces that are gone went with them
         qdiscs = tuple(index for index in t.state.qdiscs if index in there and index not in gone)
         t.write_state(qdiscs=qdiscs, pending=t.pending)
@@ -440,6 +418,22 @@ def _tidy(t: _Transaction, retired: frozenset[Attachment], generation: int) -> t
         t.settings.paths.folder.forget_generations(generation, t.state.generations)
     except Exception as error:  # noqa: BLE001 - whatever it is, what is in force must not be taken for failed
         return (f"generation {generation} is in force, but tidying up failed: {error}",)
+    return ()
+
+
+def _provide_spare(
+    t: _Transaction, staged: Staged, images: dict[str, bytes], probes: tuple[Probe, ...], store: ObjectStore
+) -> tuple[str, ...]:
+    """Programs for the next change of bytes; a line when they could not be loaded."""
+    if t.interrupts.caught:
+        return ()
+    try:
+        standby = t.node.slots.get(1 - staged.slot.number)
+        t.programs_ahead, proof = provide_spare(t.node, standby, t.artefact, images, probes, store)
+        if proof is not None:
+            t.write_state(probes=sum_counts(t.state.probes, proof.of_nobody))
+    except Exception as error:  # noqa: BLE001 - the same; the next change will load its programs itself
+        return (f"the next change will take longer: its programs could not be loaded ahead: {error}",)
     return ()
 
 
@@ -457,6 +451,10 @@ def _missing(t: _Transaction) -> frozenset[Attachment]:
 
 def _retired(t: _Transaction) -> frozenset[Attachment]:
     return own_attachments(t.hooks, t.node.program_ids) - _wanted(t)
+
+
+def _displaced(t: _Transaction) -> tuple[Filter, ...]:
+    return displaced_filters(t.hooks, t.node.program_ids)
 
 
 def _remember_probes(folder: StateFolder, proofs: list[Proof]) -> None:
@@ -486,6 +484,7 @@ def _report(
         dry_run=t.settings.dry_run,
         shape_reused=staged.shape_reused,
         programs_loaded=staged.programs_loaded,
+        programs_ahead=t.programs_ahead,
         table_bytes=staged.table_bytes,
         probes=counts,
         attached=tuple(owners[index] for index in sorted(attached)),
@@ -494,7 +493,7 @@ def _report(
         policies=len(new),
         policies_added=tuple(sorted(new - old)),
         policies_removed=tuple(sorted(old - new)),
-        warnings=(*t.discovery.warnings, *foreign_filters(t.hooks, _indices(t.discovery)), *late),
+        warnings=(*t.discovery.warnings, *foreign_filters(t.hooks, _indices(t.discovery), t.node.program_ids), *late),
         seconds=dict(t.watch.seconds),
         pending=t.pending,
     )

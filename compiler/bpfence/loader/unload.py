@@ -4,11 +4,20 @@ first apply.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bpfence.loader.attach import detach_dispatchers, named_attachments, own_attachments, survey_hooks
-from bpfence.loader.bpffs import remove_root, unmount_unused
+from bpfence.loader.attach import (
+    Hooks,
+    detach_dispatchers,
+    is_named_ours,
+    named_attachments,
+    own_attachments,
+    runs_ours,
+    survey_hooks,
+)
+from bpfence.loader.bpffs import XDP_HOOK, remove_root, unmount_unused
 from bpfence.loader.kernel import require_kernel
 from bpfence.loader.netlink import Netlink
 from bpfence.loader.node import Active, NodePaths, check_same_network, open_node
@@ -46,7 +55,7 @@ def unload_locked(paths: NodePaths, force: bool = False) -> UnloadReport:
     with ExitStack() as stack:
         netlink = stack.enter_context(Netlink())
         if force or not paths.pins.exist:
-            paths.folder.discard_damaged()
+            paths.folder.discard_damaged(loaded=paths.pins.exist)
         state, node = paths.folder.read(), open_node(paths.pins, stack)
         if not force:
             check_same_network(node, state)
@@ -55,15 +64,22 @@ def unload_locked(paths: NodePaths, force: bool = False) -> UnloadReport:
         if node is not None:
             # from here on every packet passes, on all interfaces at once
             node.set_active(Active(0, 0))
-        ours = own_attachments(hooks, node.program_ids if node else {})
-        named = named_attachments(hooks)
-        going = named | ours if force else ours
-        qdiscs = {*state.qdiscs, *(item.index for item in going)} if force else state.qdiscs
-        detach_dispatchers(netlink, going, qdiscs)
+        programs = node.program_ids if node else {}
+        # each by its own place: nobody vouches that it stands where we attach ours
+        filters = {f for f in hooks.filters if runs_ours(f, programs) or (force and is_named_ours(f))}
+        named = {item for item in named_attachments(hooks) if item.direction == XDP_HOOK}
+        early = {item for item in own_attachments(hooks, programs) if item.direction == XDP_HOOK}
+        early |= named if force else set()
+        going = {item.index for item in filters} | {item.index for item in early}
+        detach_dispatchers(netlink, early, {*state.qdiscs, *going} if force else state.qdiscs, filters)
         remove_root(paths.pins)
         if state.mounted:
             unmount_unused(state.mounted)
         paths.folder.remove()
-        names = tuple(hooks.names.get(index, str(index)) for index in sorted({item.index for item in going}))
-        left = tuple(hooks.names.get(index, str(index)) for index in sorted({item.index for item in named - going}))
-        return UnloadReport(generation, names, left)
+        staying = {item for item in hooks.filters if is_named_ours(item)} - filters
+        left = {item.index for item in staying} | {item.index for item in named - early}
+        return UnloadReport(generation, _names(hooks, going), _names(hooks, left))
+
+
+def _names(hooks: Hooks, indices: Iterable[int]) -> tuple[str, ...]:
+    return tuple(hooks.names.get(index, str(index)) for index in sorted(indices))

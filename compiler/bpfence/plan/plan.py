@@ -235,7 +235,9 @@ def _address6_tables(g: Geometry) -> tuple[TableSpec, ...]:
         return TableSpec(name, "u16", count, count * 2, comment)
 
     return (
-        table("address6_lengths", ADDRESS6_LENGTH, g.address6_lengths, "IPv6 prefix lengths, longest first"),
+        table(
+            "address6_lengths", ADDRESS6_LENGTH, g.address6_lengths, "IPv6 prefix lengths, in the order of their tree"
+        ),
         shorts("address6_displacements", g.address6_groups, "IPv6 prefix hash to displacement of its slot"),
         table("address6", ADDRESS6_ENTRY, g.address6_slots, "IPv6 prefix to peer class or block"),
         shorts("address6_blocks", g.address6_blocks * 256, "block and last 8 bits to peer class"),

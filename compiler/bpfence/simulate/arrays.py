@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfence.emit.artefact import Manifest
+from bpfence.errors import BudgetError
 from bpfence.plan.layout import (
     ADDRESS6_ENTRY,
     ADDRESS6_LENGTH,
@@ -23,6 +25,10 @@ from bpfence.plan.layout import (
     CELL_ALLOW,
     CELL_NARROW_SHIFT,
     HEADER,
+    LOCAL_ADDRESS,
+    LOCAL_MIX,
+    LOCAL_PROBES,
+    NODE_PORTS_BYTES,
     POLICY_ROW,
     UNRESTRICTED,
     address4_bits,
@@ -34,6 +40,7 @@ Cells = NDArray[np.uint16]
 Address = IPv4Address | IPv6Address
 BROKEN = -1
 _MIXED = -2
+_MOST_CUTS = 1 << 24
 _PORTS = 65536
 _WORD = (1 << 64) - 1
 
@@ -89,6 +96,25 @@ class TableArrays:
         )
         return (*four, *six)
 
+    @cached_property
+    def local_addresses(self) -> frozenset[Address]:
+        """The node's own addresses that the program finds in their table."""
+        if "local_addresses" not in self.images:
+            return frozenset()
+        table = np.frombuffer(self.images["local_addresses"], dtype=LOCAL_ADDRESS.dtype)
+        used = np.flatnonzero((table["family"] == 4) | (table["family"] == 6))
+        return frozenset(
+            IPv4Address(raw[:4]) if table["family"][place] == 4 else IPv6Address(raw)
+            for place, raw in ((place, table["address"][place].tobytes()) for place in used.tolist())
+            if _is_in_reach(table, place) and (table["family"][place] == 6 or not any(raw[4:]))
+        )
+
+    @cached_property
+    def node_ports(self) -> NDArray[np.bool_]:
+        """Shape (3, 65536), as `port_classes`: whether a service answers there at every address of the node."""
+        image = self.images.get("node_ports", bytes(NODE_PORTS_BYTES))
+        return np.unpackbits(np.frombuffer(image, np.uint8), bitorder="little").astype(bool).reshape(3, _PORTS)
+
     def classes4(self, addresses: Ints) -> Ints:
         """Peer classes of IPv4 addresses, host order."""
         second, third = self._bits4
@@ -105,7 +131,9 @@ class TableArrays:
         return self._address6.classes(upper, lower, default)
 
     def cuts4(self) -> Ints:
-        """Where the peer class may change, ascending; 0 is the first."""
+        """Where the peer class may change, ascending; 0 is the first. BudgetError when that is nearly everywhere, as in
+        tables that nobody compiled.
+        """
         second, third = self._bits4
         blocks3 = self._level3.reshape(-1, 1 << third)
         whole3 = _uniform(blocks3)
@@ -116,6 +144,8 @@ class TableArrays:
         middle = _at(whole3, self._level2).reshape(-1, 1 << second)[inner].reshape(-1)
         middle_starts = ((mixed << second)[:, None] + np.arange(1 << second)).reshape(-1)
         split = np.flatnonzero(middle == _MIXED)
+        if len(split) << third > _MOST_CUTS:
+            raise BudgetError("the tables tell single addresses apart nearly everywhere: that can't be compared")
         bottom = blocks3[self._level2.reshape(-1, 1 << second)[inner].reshape(-1)[split]].reshape(-1)
         bottom_starts = ((middle_starts[split] << third)[:, None] + np.arange(1 << third)).reshape(-1)
         plain, whole = np.flatnonzero(top != _MIXED), middle != _MIXED
@@ -248,6 +278,14 @@ def halves(addresses: list[int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]
     """128-bit numbers as two arrays."""
     upper = np.array([address >> 64 for address in addresses], dtype=np.uint64)
     return upper, np.array([address & _WORD for address in addresses], dtype=np.uint64)
+
+
+def _is_in_reach(table: NDArray[Any], place: int) -> bool:
+    """Whether a look-up of the entry's address comes by its place."""
+    words = (int(word) * mix for word, mix in zip(table["address"][place], LOCAL_MIX, strict=True))
+    total = sum(words) & 0xFFFFFFFF
+    start = ((total ^ total >> 15) * LOCAL_MIX[0] & 0xFFFFFFFF) >> 16
+    return (place - start) % len(table) < LOCAL_PROBES
 
 
 def _rows(own: Any) -> tuple[int, int]:
