@@ -23,7 +23,7 @@ from pyroute2 import IPRoute
 from bpfence.demo.traffic import send_flows
 from bpfence.demo.world import World
 from bpfence.emit.artefact import Artefact
-from bpfence.loader import objects, transaction
+from bpfence.loader import objects, spare, transaction
 from bpfence.loader.frames import first_frame
 from bpfence.loader.kernel import read_array
 from bpfence.loader.maps import Map, map_info, open_pinned_fd
@@ -449,7 +449,8 @@ def _thin_out(patch: pytest.MonkeyPatch) -> None:
     def prove(slot: Any, probes: Any, *rest: Any) -> Any:
         return kept(slot, tuple(probes)[::_EVERY], *rest)
 
-    patch.setattr(transaction, "prove", prove)
+    for module in (transaction, spare):
+        patch.setattr(module, "prove", prove)
 
 
 def _compile_once(patch: pytest.MonkeyPatch) -> None:

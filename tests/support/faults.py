@@ -393,7 +393,7 @@ def _site() -> _Site | None:
     if not names:
         return None
     called = {frame.f_code.co_name for frame in frames}
-    undoing = "_exit_wrapper" in called or {"locked_folder", "remove"} <= called
+    undoing = "_exit_wrapper" in called or {"locked_folder", "remove_unused"} <= called
     return _Site(" < ".join(names[:_DEPTH]), undoing, any(name.startswith(_WAITING) for name in names))
 
 

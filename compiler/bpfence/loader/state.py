@@ -278,6 +278,11 @@ class StateFolder:
     def forget(self, number: int) -> None:
         _remove_tree(self.generation(number))
 
+    def remove_unused(self) -> None:
+        """Remove the folder unless it has node.json or a generation's artefact."""
+        if not self.in_use and not self.kept():
+            self.remove()
+
     def remove(self) -> None:
         """Remove the folder and everything that is ours in it; the lock file goes last."""
         _remove_tree(self.root / "generations")
@@ -313,8 +318,7 @@ def locked_folder(folder: StateFolder, wait: float = 0.0) -> Iterator[None]:
             folder.ensure()
             yield
         finally:
-            if not folder.in_use and not folder.kept():
-                folder.remove()
+            folder.remove_unused()
 
 
 def _remove_tree(path: Path) -> None:
