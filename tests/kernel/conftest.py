@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,18 @@ from bpfence.loader.unload import unload
 from kernel.plane import Plane
 from support.host_world import HostWorld, host_world
 from support.netns import NodeUnderTest, node_under_test
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals() -> Iterator[None]:
+    """Those that tests send do what they do by default, also where the whole run was told to ignore them."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {
+        number: signal.signal(number, usual[number]) for number in usual if signal.getsignal(number) == signal.SIG_IGN
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
