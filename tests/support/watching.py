@@ -40,8 +40,7 @@ class RunningWatch:
         assert self.process.stdout is not None
         end = time.monotonic() + seconds
         while b"\n" not in self.buffer:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"no generation was told of; stderr: {self.errors()}"
+            assert self._readable(end - time.monotonic()), f"no generation was told of; stderr: {self.errors()}"
             part = os.read(self.process.stdout.fileno(), 65536)
             assert part, f"it has ended; stderr: {self.errors()}"
             self.buffer += part
@@ -51,7 +50,16 @@ class RunningWatch:
 
     def silent(self, seconds: float) -> bool:
         assert self.process.stdout is not None
-        return not self.buffer and not select.select([self.process.stdout], [], [], seconds)[0]
+        return not self.buffer and not self._readable(seconds)
+
+    def _readable(self, seconds: float) -> bool:
+        """Whether it says something within that time. With poll(2), for descriptors of long test runs go beyond what
+        select(2) takes.
+        """
+        assert self.process.stdout is not None
+        poller = select.poll()
+        poller.register(self.process.stdout, select.POLLIN)
+        return bool(poller.poll(max(0.0, seconds) * 1000))
 
     def errors(self) -> str:
         return self.said.read_text()
